@@ -1,0 +1,120 @@
+"""From rendition files to vectors, as the indexing worker does it, and the share of the embed-only
+limit that is left.
+
+    python -m benchmarks.indexing [SIZE ...]
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any, cast
+
+from benchmarks.measuring import configure, median_seconds, photos, print_table
+from benchmarks.models import model_folder
+
+BATCH = 32
+PHOTOS = 256
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+
+    def open(self, mode: str) -> IO[bytes]:
+        return cast("IO[bytes]", self.path.open(mode))
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """As much of a photo as the pipeline looks at."""
+
+    thumbnail: _File
+
+
+def main() -> None:
+    configure(INDEX_BATCH_SIZE=BATCH)
+    rows = []
+    with TemporaryDirectory() as folder:
+        files = _renditions(Path(folder))
+        for size in sys.argv[1:] or ["ViT-B/32", "starter"]:
+            name = "starter" if size == "starter" else str(model_folder(size))
+            rows.append([size, *_measured(name, files)])
+    print_table(
+        (
+            "model",
+            "runtime",
+            "decode + prepare",
+            "embed only",
+            "one by one",
+            "pipeline",
+            "of limit",
+        ),
+        rows,
+    )
+
+
+def _measured(name: str, files: list[_Photo]) -> list[str]:
+    from PIL import Image
+
+    from search.encoders import describe, load_image_encoder
+    from search.pipeline import EmbeddingPipeline
+
+    info = describe(name)
+    encoder = load_image_encoder(info)
+
+    def decoded(photo: _Photo) -> Any:
+        with photo.thumbnail.open("rb") as file, Image.open(file) as image:
+            return encoder.prepare(image.convert("RGB"))
+
+    decode = median_seconds(lambda: [decoded(photo) for photo in files[:BATCH]]) / BATCH
+    prepared = {number: decoded(photo) for number, photo in enumerate(files[:BATCH])}
+    embed = median_seconds(partial(encoder.embed_prepared, prepared)) / BATCH
+
+    def one_by_one() -> None:
+        for number, photo in enumerate(files[:BATCH]):
+            encoder.embed_prepared({number: decoded(photo)})
+
+    single = median_seconds(one_by_one) / BATCH
+    batches: list[Any] = [
+        dict(enumerate(files[start : start + BATCH])) for start in range(0, len(files), BATCH)
+    ]
+    started = time.perf_counter()
+    with EmbeddingPipeline() as pipeline:
+        running = pipeline.submit(info, batches[0])
+        for batch in batches[1:]:
+            following = pipeline.submit(info, batch)
+            running.result()
+            running = following
+        running.result()
+    whole = (time.perf_counter() - started) / len(files)
+    return [
+        f"{encoder.runtime.name} {encoder.runtime.precision}",
+        f"{decode * 1e3:.1f} ms",
+        *(f"{1 / seconds:.1f} img/s" for seconds in (embed, single, whole)),
+        f"{embed / whole:.0%}",
+    ]
+
+
+def _renditions(folder: Path) -> list[_Photo]:
+    """Thumbnails as the gallery writes them."""
+    from gallery.renditions import make_renditions
+
+    kept = []
+    for number, picture in enumerate(photos(96)):
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        file.seek(0)
+        path = folder / f"{number}.jpg"
+        path.write_bytes(make_renditions(file).thumbnail)
+        kept.append(_Photo(_File(path)))
+    return [kept[number % len(kept)] for number in range(PHOTOS)]
+
+
+if __name__ == "__main__":
+    main()

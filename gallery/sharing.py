@@ -1,0 +1,111 @@
+"""Sharing by a link: whoever has it sees some photos, without an account and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.hashers import check_password, make_password
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.translation import gettext as _
+from rest_framework.request import Request
+from rest_framework.throttling import SimpleRateThrottle
+from rest_framework.views import APIView
+
+from accounts.models import User
+from gallery.models import Album, Photo, ShareLink
+
+# Between two notes of when a link was opened.
+NOTED_EVERY = timedelta(minutes=1)
+
+
+def share(
+    *,
+    owner: User,
+    album: Album | None = None,
+    photo_ids: Iterable[int] = (),
+    password: str = "",
+    expires_at: datetime | None = None,
+) -> ShareLink:
+    """Make a link to an album of `owner` (also to what is added to it later) or to some photos.
+
+    Raises:
+        ValidationError: there is nothing to share.
+    """
+    photos = Photo.objects.owned_by(owner).filter(pk__in=list(photo_ids))
+    if album is None and not photos.exists():
+        raise ValidationError(_("There is no photo to share."), code="nothing")
+    with transaction.atomic():
+        link = ShareLink.objects.create(
+            owner=owner,
+            album=album,
+            password=make_password(password) if password else "",
+            expires_at=expires_at,
+        )
+        if album is None:
+            link.photos.set(photos)
+    return link
+
+
+def revoke(link: ShareLink) -> None:
+    """Close a link for good."""
+    link.revoked_at = timezone.now()
+    link.save(update_fields=["revoked_at"])
+
+
+def note_opened(link: ShareLink) -> None:
+    """Remember for the owner when the link was last used, to the minute."""
+    now = timezone.now()
+    if link.last_opened_at is None or link.last_opened_at < now - NOTED_EVERY:
+        ShareLink.objects.filter(pk=link.pk).update(last_opened_at=now)
+
+
+# The password: asked once a session. The session holds a proof that ends with the password.
+
+
+def is_unlocked(request: HttpRequest, link: ShareLink) -> bool:
+    """Whether this visitor may see the photos: without a password everybody."""
+    if not link.password:
+        return True
+    proof = request.session.get(_session_key(link), "")
+    return constant_time_compare(str(proof), _proof(link))
+
+
+def unlock(request: HttpRequest, link: ShareLink, *, password: str) -> bool:
+    """Take the password of a visitor; returns whether it is the right one."""
+    if not check_password(password, link.password):
+        return False
+    request.session[_session_key(link)] = _proof(link)
+    return True
+
+
+def _session_key(link: ShareLink) -> str:
+    return f"share-link-{link.pk}"
+
+
+def _proof(link: ShareLink) -> str:
+    return salted_hmac("gallery.sharing", f"{link.token}{link.password}").hexdigest()
+
+
+class PasswordThrottle(SimpleRateThrottle):
+    """Counts the passwords that are tried from one address on one link."""
+
+    scope = "share_password"
+
+    def __init__(self, link: ShareLink) -> None:
+        super().__init__()
+        self._link = link
+
+    def get_cache_key(self, request: Request, view: APIView) -> str:
+        ident = f"{self._link.pk}-{self.get_ident(request)}"
+        return self.cache_format % {"scope": self.scope, "ident": ident}
+
+    def allows(self, request: HttpRequest) -> bool:
+        """Count one try; returns whether it may be made."""
+        nobody: Any = None
+        return self.allow_request(Request(request), nobody)

@@ -1,0 +1,44 @@
+"""The gallery's Celery tasks. Each only wakes a worker: what is to be done lies in the database."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from gallery import processing
+from gallery.models import DiscardedFile
+from t2isearch.dispatch import wake
+
+# A turn is short, so that other tasks of the same worker never wait long.
+TURN_SECONDS = 2.0
+
+
+@shared_task
+def render_photos() -> None:
+    """Render the photos that wait, for one turn."""
+    if processing.process_due_photos(for_seconds=TURN_SECONDS):
+        wake(render_photos)
+
+
+@shared_task
+def remove_discarded_files() -> None:
+    """Remove the files of deleted photos."""
+    processing.remove_discarded_files()
+
+
+@shared_task
+def sweep() -> None:
+    """Find what was left behind by a killed worker, a lost message or a passing fault."""
+    processing.fail_abandoned_photos()
+    if processing.photos_wait():
+        wake(render_photos)
+    if DiscardedFile.objects.exists():
+        wake(remove_discarded_files)
+
+
+@shared_task
+def purge_trash() -> None:
+    """Delete what has been in the trash for long enough, for one turn."""
+    from gallery.trash import purge_due_photos  # which wakes this task
+
+    if purge_due_photos(for_seconds=TURN_SECONDS):
+        wake(purge_trash)

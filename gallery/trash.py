@@ -1,0 +1,89 @@
+"""The trash: photos stay in it for `TRASH_DAYS` days, and can be taken out again.
+
+In the trash a photo is nowhere to be seen but there: `PhotoQuerySet.owned_by` leaves it out. Its
+files and whatever else was made from it are kept, so that it comes back as it was. A photo whose
+time is up is gone for its owner at once, and deleted by `gallery.tasks.purge_trash`: also a whole
+trash that is emptied is so a matter of one statement, not of a request that takes minutes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import User
+from gallery.models import Photo
+from gallery.querysets import PhotoQuerySet, trash_cutoff
+from gallery.tasks import purge_trash as purge_trash_task
+from t2isearch.dispatch import wake
+
+PURGED_AT_ONCE = 50
+
+
+def move_to_trash(*, owner: User, photo_ids: Iterable[int]) -> int:
+    """Put photos of `owner` into the trash; returns how many."""
+    photos = Photo.objects.owned_by(owner).filter(pk__in=list(photo_ids))
+    return photos.update(trashed_at=timezone.now())
+
+
+def ensure_trashed(*, owner: User, photo_ids: Collection[int]) -> set[int]:
+    """As `move_to_trash`; returns which of them are in the trash now, whoever put them there."""
+    move_to_trash(owner=owner, photo_ids=photo_ids)
+    return set(
+        Photo.objects.trashed_of(owner).filter(pk__in=photo_ids).values_list("pk", flat=True)
+    )
+
+
+def restore(*, owner: User, photo_ids: Iterable[int]) -> int:
+    """Take photos of `owner` out of the trash; returns how many."""
+    photos = Photo.objects.trashed_of(owner).filter(pk__in=list(photo_ids))
+    return photos.update(trashed_at=None)
+
+
+def delete_for_good(*, owner: User, photo_ids: Iterable[int]) -> int:
+    """Delete photos that are in the trash of `owner`; returns how many. See the module's text."""
+    return _give_up(Photo.objects.trashed_of(owner).filter(pk__in=list(photo_ids)))
+
+
+def empty_trash(*, owner: User) -> int:
+    """Delete all that is in the trash of `owner`; returns how many photos."""
+    return _give_up(Photo.objects.trashed_of(owner))
+
+
+def _give_up(photos: PhotoQuerySet) -> int:
+    with transaction.atomic():
+        count = photos.update(trashed_at=trash_cutoff())
+        wake(purge_trash_task)
+    return count
+
+
+def purge_due_photos(*, for_seconds: float) -> bool:
+    """Delete photos whose time in the trash is up, a few in each transaction.
+
+    Returns whether the time ran out first, so that there may be more to do.
+    """
+    deadline = time.monotonic() + for_seconds
+    while time.monotonic() < deadline:
+        with transaction.atomic():
+            # Locked, so that one that is uploaded again meanwhile (which takes it out of the trash)
+            # is either seen here or gone there.
+            due = list(
+                Photo.objects.due_for_purge()
+                .order_by("trashed_at", "pk")
+                .select_for_update(skip_locked=True, of=("self",))
+                .values_list("pk", flat=True)[:PURGED_AT_ONCE]
+            )
+            if not due:
+                return False
+            Photo.objects.filter(pk__in=due).delete()
+    return True
+
+
+def trash_period() -> timedelta:
+    """How long a photo stays in the trash."""
+    return timedelta(days=settings.TRASH_DAYS)

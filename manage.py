@@ -1,0 +1,30 @@
+#!/usr/bin/env python
+"""Django's command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "t2isearch.settings")
+    try:
+        from django.core.management import execute_from_command_line
+    except ImportError:
+        sys.exit("Django is not installed in this Python: `make install`, then .venv/bin/python.")
+    from django.db import OperationalError
+
+    from t2isearch.embedded.state import not_running_hint
+
+    try:
+        execute_from_command_line(sys.argv)
+    except OperationalError as error:
+        hint = not_running_hint()
+        if hint is None:
+            raise
+        sys.exit(f"{hint}\n({str(error).splitlines()[0]})")
+
+
+if __name__ == "__main__":
+    main()

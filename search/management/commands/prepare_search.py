@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from search.encoders import EncoderUnavailable
+from search.generations import prepare_index
+from search.milvus import MilvusUnavailable
+
+
+class Command(BaseCommand):
+    help = "Choose the encoder and make the first search index; does nothing when there is one."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            index, _created = prepare_index()
+        except EncoderUnavailable as error:
+            raise CommandError(str(error)) from error
+        except MilvusUnavailable as error:
+            raise CommandError(f"Milvus can't be reached: {error}") from error
+        if index.refilled_to is not None:
+            self.stdout.write(
+                "Milvus has lost its vectors: the workers put them back from PostgreSQL."
+            )
+        elif index.backfilled_to is not None:
+            self.stdout.write("Photos that are not searchable yet are embedded by the workers.")
+        self.stdout.write(f"encoder: {index.encoder}")
+        self.stdout.write(f"reason: {index.reason}")

@@ -1,0 +1,271 @@
+"""One child process: started in a session of its own, recorded, and stopped with all it started.
+
+The record (process id and start time) outlives a supervisor that was killed, so that the next one
+finds what is still running and stops it first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import psutil
+
+from t2isearch.embedded.state import BASE_DIR, Layout
+
+LOG_ROTATION_BYTES = 5 * 1024 * 1024
+HURRIED_PATIENCE_S = 1.0
+# A start time is worked out from the machine's clock, which may have been corrected meanwhile.
+START_TIME_TOLERANCE_S = 5.0
+
+StopSignals: TypeAlias = tuple[tuple[signal.Signals, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """How a child process is started and stopped.
+
+    `stop_with` lists the signals that ask it to stop, politest first, each with the seconds it gets
+    before the next one. What is left of its process group then is killed. Its output goes to its
+    log; with `shows_progress`, its standard error goes to the terminal. A service is stopped after
+    the programs that use it.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    stop_with: StopSignals = ((signal.SIGTERM, 10.0),)
+    shows_progress: bool = False
+    is_service: bool = False
+    user: pwd.struct_passwd | None = None
+    directory: Path = BASE_DIR
+
+
+class Child:
+    """A `Program` that is run, again if need be."""
+
+    def __init__(self, program: Program, layout: Layout, environment: Mapping[str, str]) -> None:
+        self.program = program
+        self.log = layout.log(program.name)
+        self._record = layout.process(program.name)
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stop_requested_at: float | None = None
+        self._log_start = 0
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+    def start(self) -> None:
+        """Start the program, its output appended to its log."""
+        _rotate(self.log)
+        user = self.program.user
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(  # noqa: S603 - our own command line
+                self.program.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=None if self.program.shows_progress else subprocess.STDOUT,
+                cwd=self.program.directory,
+                env=self._environment,
+                start_new_session=True,
+                user=user.pw_uid if user else None,
+                group=user.pw_gid if user else None,
+                extra_groups=[] if user else None,
+            )
+        self._stop_requested_at = None
+        record = {
+            "pid": self._process.pid,
+            "create_time": psutil.Process(self._process.pid).create_time(),
+            "stop_with": self.program.stop_with,
+            "is_service": self.program.is_service,
+        }
+        candidate = self._record.with_suffix(".new")
+        candidate.write_text(json.dumps(record))
+        candidate.replace(self._record)
+
+    def exit_code(self) -> int | None:
+        """The exit code (a signal's negative number); None while it runs.
+
+        Raises:
+            RuntimeError: it was never started.
+        """
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self._process.poll()
+
+    def clean_up_after_exit(self) -> None:
+        """End what the exited process left of its group, and forget it."""
+        if self._process is not None:
+            _kill_group(self._process.pid)
+            self._process.wait()
+            self._process = None
+        self._record.unlink(missing_ok=True)
+
+    def request_stop(self) -> None:
+        """Send the first signal, and do not wait."""
+        if self._process is None or self._stop_requested_at is not None:
+            return
+        self._stop_requested_at = time.monotonic()
+        if self._process.poll() is None:
+            self._process.send_signal(self.program.stop_with[0][0])
+
+    def stop(self, *, hurry: Callable[[], bool] = lambda: False) -> None:
+        """Stop it and wait until it and its process group are gone.
+
+        `hurry` is asked over and over: once it says yes, nothing gets more than a second.
+        """
+        if self._process is None:
+            return
+        process = self._process
+        self.request_stop()
+        _stop_by_signals(
+            self.program.stop_with,
+            first_sent_at=self._stop_requested_at,
+            send=process.send_signal,
+            has_exited=lambda: process.poll() is not None,
+            hurry=hurry,
+        )
+        self.clean_up_after_exit()
+
+    def last_lines(self, count: int = 15) -> list[str]:
+        """The end of what it wrote since it was last started."""
+        with self.log.open("rb") as log:
+            end = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_start, end - 64 * 1024))
+            return log.read().decode(errors="replace").splitlines()[-count:]
+
+
+def python_environment(layout: Layout) -> dict[str, str]:
+    """The environment of every child: this process's, its `VAR_DIR`, and logs without delay."""
+    return os.environ | {"VAR_DIR": str(layout.root), "PYTHONUNBUFFERED": "1"}
+
+
+def python_command(*arguments: str) -> tuple[str, ...]:
+    """A command line for the Python that runs this."""
+    return (sys.executable, *arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedProcess:
+    """A child of a supervisor, which may have been killed."""
+
+    name: str
+    process: psutil.Process
+    stop_with: StopSignals
+    is_service: bool
+
+
+def find_recorded(layout: Layout) -> list[RecordedProcess]:
+    """The recorded processes that still run, the latest started first."""
+    found: list[RecordedProcess] = []
+    for path in layout.run.glob("*.pid"):
+        with suppress(ValueError, KeyError, TypeError, psutil.NoSuchProcess):
+            record = json.loads(path.read_text())
+            process = psutil.Process(record["pid"])
+            if abs(process.create_time() - record["create_time"]) < START_TIME_TOLERANCE_S:
+                stop_with = tuple(
+                    (signal.Signals(number), patience) for number, patience in record["stop_with"]
+                )
+                found.append(RecordedProcess(path.stem, process, stop_with, record["is_service"]))
+    return sorted(found, key=lambda recorded: recorded.process.create_time(), reverse=True)
+
+
+def stop_recorded(
+    layout: Layout, processes: list[RecordedProcess], *, hurry: Callable[[], bool] = lambda: False
+) -> None:
+    """Stop them, services after the others, and forget all records."""
+    for are_services in (False, True):
+        group = [recorded for recorded in processes if recorded.is_service is are_services]
+        for recorded in group:
+            with suppress(psutil.NoSuchProcess):
+                recorded.process.send_signal(recorded.stop_with[0][0])
+        sent_at = time.monotonic()
+        for recorded in group:
+            stop_process(recorded.process, recorded.stop_with, first_sent_at=sent_at, hurry=hurry)
+    for path in layout.run.glob("*.pid"):
+        path.unlink()
+
+
+def stop_process(
+    process: psutil.Process,
+    stop_with: StopSignals,
+    *,
+    first_sent_at: float | None = None,
+    hurry: Callable[[], bool] = lambda: False,
+) -> None:
+    """Stop a process that is not a child of this one, with its process group.
+
+    `first_sent_at` (monotonic seconds) says that the first signal was sent already.
+    """
+
+    def has_exited() -> bool:
+        try:
+            return process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    def send(signal_: signal.Signals) -> None:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal_)
+
+    _stop_by_signals(
+        stop_with, first_sent_at=first_sent_at, send=send, has_exited=has_exited, hurry=hurry
+    )
+    _kill_group(process.pid)
+
+
+def _stop_by_signals(
+    stop_with: StopSignals,
+    *,
+    first_sent_at: float | None,
+    send: Callable[[signal.Signals], None],
+    has_exited: Callable[[], bool],
+    hurry: Callable[[], bool],
+) -> None:
+    for position, (signal_, patience_s) in enumerate(stop_with):
+        if position == 0 and first_sent_at is not None:
+            sent_at = first_sent_at
+        else:
+            send(signal_)
+            sent_at = time.monotonic()
+        while not has_exited():
+            waited_s = time.monotonic() - sent_at
+            if waited_s > (min(patience_s, HURRIED_PATIENCE_S) if hurry() else patience_s):
+                break
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _kill_group(group: int) -> None:
+    """Kill what is left of a process group, and wait until it is gone."""
+    # The group's number is its leader's, and stays taken while any member lives.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+        while any(_belongs_to(group, process) for process in psutil.process_iter()):
+            time.sleep(0.01)
+
+
+def _belongs_to(group: int, process: psutil.Process) -> bool:
+    # An orphan that has ended stays listed until init takes notice.
+    with suppress(ProcessLookupError, psutil.NoSuchProcess):
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _rotate(log: Path) -> None:
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > LOG_ROTATION_BYTES:
+            log.replace(log.with_name(f"{log.name}.1"))

@@ -1,0 +1,157 @@
+"""Child processes, on small real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from t2isearch.embedded import child as child_module
+from t2isearch.embedded.child import (
+    Child,
+    Program,
+    StopSignals,
+    find_recorded,
+    python_environment,
+    stop_recorded,
+)
+from t2isearch.embedded.state import Layout
+
+# Starts a process of its own, says which, and waits.
+PARENT = """
+import subprocess, sys, time
+print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid, flush=True)
+time.sleep(60)
+"""
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: print("no", flush=True))
+print("started", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+Start = Callable[..., Child]
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path / "var")
+    layout.create()
+    return layout
+
+
+@pytest.fixture
+def start(layout: Layout) -> Iterator[Start]:
+    started: list[Child] = []
+
+    def start(code: str, stop_with: StopSignals = ((signal.SIGTERM, 5.0),)) -> Child:
+        program = Program(name="child", command=(sys.executable, "-c", code), stop_with=stop_with)
+        child = Child(program, layout, python_environment(layout))
+        child.start()
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        child.stop(hurry=lambda: True)
+
+
+def written(child: Child, *, lines: int = 1) -> list[str]:
+    """Wait for the first lines that the child writes."""
+    while len(found := child.last_lines()) < lines:
+        time.sleep(0.01)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_its_output_and_exit_code_are_kept(start: Start) -> None:
+    child = start("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)")
+    while (code := child.exit_code()) is None:
+        time.sleep(0.01)
+    assert code == 3
+    assert child.last_lines() == ["out", "err"]
+
+
+def test_the_last_lines_are_those_of_the_last_start(start: Start) -> None:
+    written(start("print('first')"))
+    assert written(start("print('second')")) == ["second"]
+
+
+def test_stop_ends_what_it_started(start: Start, layout: Layout) -> None:
+    child = start(PARENT)
+    grandchild = int(written(child)[0])
+    assert is_running(grandchild)
+    child.stop()
+    assert not is_running(grandchild)
+    assert not layout.process("child").exists()
+
+
+def test_a_stubborn_child_is_killed(start: Start, layout: Layout) -> None:
+    child = start(STUBBORN, ((signal.SIGTERM, 0.2),))
+    written(child)
+    pid = json.loads(layout.process("child").read_text())["pid"]
+    child.stop()
+    assert not is_running(pid)
+    assert child.last_lines() == ["started", "no"]
+
+
+def test_hurry_shortens_the_wait(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "HURRIED_PATIENCE_S", 0.1)
+    child = start(STUBBORN, ((signal.SIGTERM, 3600.0),))
+    written(child)
+    child.stop(hurry=lambda: True)
+    assert child.last_lines() == ["started", "no"]
+
+
+def test_a_log_that_has_grown_large_is_put_aside(
+    start: Start, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "LOG_ROTATION_BYTES", 10)
+    log = layout.log("child")
+    log.write_text("the log of earlier starts\n")
+    assert written(start("print('new')")) == ["new"]
+    assert log.read_text() == "new\n"
+    assert log.with_name("child.log.1").read_text() == "the log of earlier starts\n"
+
+
+def test_what_a_killed_supervisor_left_is_found_and_stopped(start: Start, layout: Layout) -> None:
+    child = start(PARENT)
+    grandchild = int(written(child)[0])
+    found = find_recorded(layout)
+    assert [recorded.name for recorded in found] == ["child"]
+    stop_recorded(layout, found)
+    assert not is_running(found[0].process.pid)
+    assert not is_running(grandchild)
+    assert find_recorded(layout) == []
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"pid": 1}', '{"pid": 4194305, "create_time": 0}'])
+def test_a_damaged_record_is_no_process(layout: Layout, damage: str) -> None:
+    layout.process("web").write_text(damage)
+    assert find_recorded(layout) == []
+
+
+def test_a_process_that_has_got_the_same_id_is_left_alone(layout: Layout) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
+        started_at = psutil.Process(other.pid).create_time()
+        record = {"pid": other.pid, "create_time": started_at - 3600, "stop_with": []}
+        layout.process("web").write_text(json.dumps(record))
+        stop_recorded(layout, find_recorded(layout))
+        assert other.poll() is None
+        os.kill(other.pid, signal.SIGKILL)
+    assert not layout.process("web").exists()
