@@ -106,9 +106,8 @@ def test_a_change_that_a_worker_overtook_is_announced(
 
 @pytest.mark.parametrize("fault", [Full("no space left"), MemoryError(), RuntimeError("a bug")])
 def test_what_may_pass_is_tried_again_after_a_pause(
-    ann: User, media: Path, settings: Settings, fault: Exception
+    ann: User, media: Path, fault: Exception
 ) -> None:
-    settings.WORK_BACKOFF = timedelta(hours=1)
     photo = add(ann)
     original = files(media)
     with patch.object(processing, "make_renditions", side_effect=fault):
