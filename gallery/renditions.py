@@ -62,7 +62,9 @@ def make_renditions(original: IO[bytes]) -> Renditions:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(original, formats=OPENABLE) as image:
                 metadata = read_metadata(image)
-                image.draft("RGB", (PREVIEW_SIDE, PREVIEW_SIDE))
+                longest = max(image.size)
+                width, height = (max(1, side * PREVIEW_SIDE // longest) for side in image.size)
+                image.draft("RGB", (width, height))
                 image.load()
                 turn = TRANSPOSE.get(orientation(image))
                 preview = _resized(_as_srgb(image), PREVIEW_SIDE / max(image.size))
@@ -116,12 +118,13 @@ def _as_srgb(image: Image.Image) -> Image.Image:
             converted = None  # a broken profile: the plain numbers are the best guess
         if converted is not None:
             return converted
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True, progressive=True)
+    # Pillow would write the original's comment into it.
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True, comment=b"")
     return buffer.getvalue()
 
 

@@ -102,7 +102,7 @@ class Person:
             self.page.locator("label[for='upload-input']").click()
         opened.value.set_files(paths or payloads)
 
-    def drop(self, paths: Iterable[Path]) -> None:
+    def drop(self, paths: Iterable[Path], *, at: tuple[float, float] = (300, 300)) -> None:
         """Drop files or folders onto the page as an operating system would."""
         session = self.context.new_cdp_session(self.page)
         data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
@@ -110,7 +110,7 @@ class Person:
             if kind == "drop":
                 expect(self.page.get_by_text("Drop photos or folders to add them")).to_be_visible()
             session.send(
-                "Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data}
+                "Input.dispatchDragEvent", {"type": kind, "x": at[0], "y": at[1], "data": data}
             )
         session.detach()
 

@@ -181,7 +181,6 @@ def test_only_what_is_near_is_in_the_document(newcomer: Newcomer) -> None:
     # Playwright's own click may scroll first.
     page.locator(f"{tile(page, number)} .tile-link").evaluate("link => link.click()")
     expect(page.get_by_test_id("preview")).to_be_visible()
-    page.wait_for_load_state()  # its script listens to the keys
     press(page, "Escape")
     expect(page.locator("#photo-grid")).to_be_visible()
     page.wait_for_function(

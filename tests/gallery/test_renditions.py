@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
+from gallery import renditions as renditions_module
 from gallery.renditions import TRANSPOSE, Renditions, UnreadablePicture, make_renditions
 from gallery.validators import check_picture
 from tests.conftest import draw_picture
@@ -128,6 +129,38 @@ def test_pixels_come_out_as_a_screen_shows_them(content: bytes, expected: tuple[
     rendition = opened(render(content).preview)
     assert rendition.mode == "RGB"
     assert pixel(rendition, 30, 30) == pytest.approx(expected, abs=4)
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [
+        ((4000, 3000), (2000, 1500)),
+        ((3000, 4000), (1500, 2000)),
+        ((6400, 4801), (1600, 1201)),
+        ((3200, 1801), (1600, 901)),
+        ((3199, 1801), (3199, 1801)),  # half of it would be less than the preview
+    ],
+)
+def test_a_jpeg_is_decoded_no_larger_than_needed(
+    size: tuple[int, int], decoded: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    as_srgb = renditions_module._as_srgb
+
+    def look(image: Image.Image) -> Image.Image:
+        seen.append(image.size)
+        return as_srgb(image)
+
+    monkeypatch.setattr(renditions_module, "_as_srgb", look)
+    render(saved(Image.new("RGB", size, "teal")))
+    assert seen == [decoded]
+
+
+def test_a_comment_stays_in_the_original() -> None:
+    renditions = render(saved(Image.new("RGB", (300, 200)), comment=b"at home, 12 Mill Lane"))
+    for rendition in (renditions.thumbnail, renditions.preview):
+        assert "comment" not in opened(rendition).info
+        assert b"Mill Lane" not in rendition
 
 
 def test_an_animation_shows_its_first_frame() -> None:
