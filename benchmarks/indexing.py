@@ -103,8 +103,11 @@ def _measured(name: str, files: list[_Photo]) -> list[str]:
 
 def _renditions(folder: Path) -> list[_Photo]:
     """Thumbnails as the gallery writes them."""
+    import pillow_heif
+
     from gallery.renditions import make_renditions
 
+    pillow_heif.register_heif_opener()
     kept = []
     for number, picture in enumerate(photos(96)):
         file = io.BytesIO()

@@ -91,7 +91,8 @@ def _rates(
     kind: str, client: ApiClient, system: RunningSystem, model: Path, files: list[bytes]
 ) -> list[list[str]]:
     ours = len(files) / _upload_all(client, system, iter(files))
-    loop = LOOP_PHOTOS / _straightforward_loop(model, files[:LOOP_PHOTOS])
+    few = files[:LOOP_PHOTOS]
+    loop = len(few) / _straightforward_loop(model, few)
     return [
         [kind, "straightforward loop", f"{loop:.1f}", "1.0"],
         [kind, "the running system", f"{ours:.1f}", f"{ours / loop:.1f}"],

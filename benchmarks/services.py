@@ -36,6 +36,7 @@ def start_services(stack: ExitStack) -> None:
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
+    call_command("collectstatic", interactive=False, verbosity=0)
 
 
 def add_rows(index: Any, count: int, *, owners: int) -> list[Any]:
