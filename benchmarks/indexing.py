@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import IO, Any, cast
 
 from benchmarks.measuring import configure, median_seconds, photos, print_table
 from benchmarks.models import model_folder
+from benchmarks.services import start_services
 
 BATCH = 32
 PHOTOS = 256
@@ -38,9 +40,10 @@ class _Photo:
 
 
 def main() -> None:
-    configure(INDEX_BATCH_SIZE=BATCH)
     rows = []
-    with TemporaryDirectory() as folder:
+    with ExitStack() as stack, TemporaryDirectory() as folder:
+        start_services(stack)
+        configure(INDEX_BATCH_SIZE=BATCH)
         files = _renditions(Path(folder))
         for size in sys.argv[1:] or ["ViT-B/32", "starter"]:
             name = "starter" if size == "starter" else str(model_folder(size))
@@ -103,11 +106,8 @@ def _measured(name: str, files: list[_Photo]) -> list[str]:
 
 def _renditions(folder: Path) -> list[_Photo]:
     """Thumbnails as the gallery writes them."""
-    import pillow_heif
-
     from gallery.renditions import make_renditions
 
-    pillow_heif.register_heif_opener()
     kept = []
     for number, picture in enumerate(photos(96)):
         file = io.BytesIO()

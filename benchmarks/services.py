@@ -10,7 +10,7 @@ from typing import Any
 
 
 def start_services(stack: ExitStack) -> None:
-    """Start what no variable names, set Django up, and migrate."""
+    """Start what no variable names, set Django up, migrate, and collect the static files."""
     from t2isearch.embedded.child import Child, python_environment
     from t2isearch.embedded.service import unconfigured_services, wait_for_service
     from t2isearch.embedded.state import Layout, own_secret_key
