@@ -74,4 +74,6 @@ def add_rows(index: Any, count: int, *, owners: int) -> list[Any]:
         ],
         batch_size=2000,
     )  # fmt: skip
+    index.backfilled_to = None
+    index.save(update_fields=["backfilled_to"])
     return people

@@ -35,17 +35,25 @@ def _not_searchable() -> Annotations:
     return {"searchable": Value(False), "search_problem": Value("")}
 
 
+def _all_wait(photos: PhotoQuerySet) -> int:
+    return photos.count()
+
+
 _search_state: Callable[[], Annotations] = _not_searchable
+_count_waiting: Callable[[PhotoQuerySet], int] = _all_wait
 
 
-def provide_search_state(source: Callable[[], Annotations]) -> None:
+def provide_search_state(
+    source: Callable[[], Annotations], count_waiting: Callable[[PhotoQuerySet], int]
+) -> None:
     """Let an app say of each photo whether it can be found.
 
     `source` is asked once a query and returns expressions over `Photo` for `searchable` (bool) and
-    `search_problem` (str). The gallery does not know what makes a photo searchable.
+    `search_problem` (str). `count_waiting` says how many of the photos, all of them ready, are not
+    searchable yet. The gallery does not know what makes a photo searchable.
     """
-    global _search_state
-    _search_state = source
+    global _search_state, _count_waiting
+    _search_state, _count_waiting = source, count_waiting
 
 
 def trash_cutoff() -> datetime:
@@ -93,13 +101,14 @@ class PhotoQuerySet(models.QuerySet["Photo"]):
         """With `searchable` and `search_problem`, as templates and serializers want them."""
         return self.annotate(**_search_state())
 
-    def not_searchable_yet(self) -> Self:
-        """Those that will be found in a while; not those that failed."""
-        return (
-            self.for_display()
-            .filter(searchable=False, search_problem="")
-            .exclude(state=self.model.State.FAILED)
-        )
+    def count_not_searchable_yet(self) -> int:
+        """How many will be found in a while; those that failed do not count.
+
+        Asked for by every page, so its cost goes with what waits and not with what is there.
+        """
+        states = self.model.State
+        processing = self.filter(state=states.PROCESSING).count()
+        return processing + _count_waiting(self.filter(state=states.READY))
 
     def newest_first(self) -> Self:
         return self.order_by("-pk")

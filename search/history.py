@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -35,11 +35,16 @@ def remember_search(owner: User, plan: Plan) -> None:
     text = str(plan)
     if not plan or plan.image_ids or len(text) > LONGEST_REMEMBERED:
         return
-    with transaction.atomic():
-        RecentSearch.objects.update_or_create(
-            owner=owner, query=text, defaults={"asked_at": timezone.now()}
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Nobody has to wait for the disk: the worst is a search that is not remembered.
+        cursor.execute("SET LOCAL synchronous_commit TO off")
+        RecentSearch.objects.bulk_create(
+            [RecentSearch(owner=owner, query=text, asked_at=timezone.now())],
+            update_conflicts=True,
+            unique_fields=["owner", "query"],
+            update_fields=["asked_at"],
         )
-        kept = list(recent_searches(owner).values_list("pk", flat=True)[:MOST_RECENT])
+        kept = recent_searches(owner).values("pk")[:MOST_RECENT]
         recent_searches(owner).exclude(pk__in=kept).delete()
 
 

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_noop
 from numpy.typing import NDArray
 
 from gallery.models import Photo
-from gallery.querysets import Annotations
+from gallery.querysets import Annotations, PhotoQuerySet
 from search import milvus
 from search.encoders import EncoderUnavailable, EncodingError, load_image_encoder
 from search.milvus import Entry, MilvusUnavailable
@@ -49,6 +49,22 @@ def search_state() -> Annotations:
             Subquery(active.filter(state=PhotoIndexing.State.FAILED).values("error")[:1]), Value("")
         ),
     }
+
+
+def count_waiting(photos: PhotoQuerySet) -> int:
+    """How many of these ready photos the active generation does not hold yet, but will."""
+    index = SearchIndex.objects.active()
+    if index is None:
+        return photos.count()
+    rows = PhotoIndexing.objects.filter(index=index)
+    waiting = rows.filter(
+        state=PhotoIndexing.State.PENDING, indexed_at=None, photo__in=photos
+    ).count()
+    if index.backfilled_to is not None:
+        # Those that were there before the generation have no row until their turn comes.
+        later = photos.filter(pk__gt=index.backfilled_to)
+        waiting += later.exclude(pk__in=rows.values("photo")).count()
+    return waiting
 
 
 def enqueue(photo_ids: Sequence[int], *, indexes: Sequence[SearchIndex] | None = None) -> None:

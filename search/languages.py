@@ -31,8 +31,13 @@ def unreadable_share(text: str) -> float:
     letters = [character for character in text if character.isalpha()]
     if not letters:
         return 0.0
-    others = sum(not _is_latin(character) for character in letters)
+    others = sum(not _is_latin_letter(character) for character in letters)
     return others / len(letters)
+
+
+def is_latin(text: str) -> bool:
+    """Whether the text is, by and large, in the script that every encoder reads."""
+    return unreadable_share(text) <= 0.5
 
 
 def reads_every_script(encoder: EncoderInfo) -> bool:
@@ -46,7 +51,7 @@ def reads_every_script(encoder: EncoderInfo) -> bool:
 
 def is_readable(text: str, encoder: EncoderInfo) -> bool:
     """Whether `encoder` can be expected to understand `text`."""
-    return unreadable_share(text) <= 0.5 or reads_every_script(encoder)
+    return is_latin(text) or reads_every_script(encoder)
 
 
 def example_queries(encoder: EncoderInfo | None) -> list[str]:
@@ -62,7 +67,7 @@ def wants_english(encoder: EncoderInfo | None) -> bool:
     return encoder is not None and not is_readable(gettext(EXAMPLES[0]), encoder)
 
 
-def _is_latin(character: str) -> bool:
+def _is_latin_letter(character: str) -> bool:
     return character.isascii() or unicodedata.name(character, "").startswith(
         ("LATIN", "FULLWIDTH LATIN", "FEMININE ORDINAL", "MASCULINE ORDINAL", "MODIFIER LETTER")
     )

@@ -256,7 +256,8 @@ def drop_collection(name: str) -> None:
 def upsert(name: str, entries: Sequence[Entry], *, seal: bool = True) -> None:
     """Write entries, replacing those of the same photos.
 
-    Who writes many pages leaves all but some unsealed (`seal`), which takes half the time.
+    Who writes many pages leaves all but some unsealed (`seal`), which takes half the time, and
+    calls `seal` at the end.
 
     Raises:
         MilvusUnavailable
@@ -299,6 +300,11 @@ def delete(name: str, photo_ids: Sequence[int]) -> None:
         _call(name, remove)
     except CollectionMissing:
         return
+
+
+def seal(name: str) -> None:
+    """End a series of unsealed upserts. Raises MilvusUnavailable, CollectionMissing."""
+    _call(name, lambda client, timeout_s: _seal(client, name, timeout_s))
 
 
 def _seal(client: MilvusClient, name: str, timeout_s: float) -> None:

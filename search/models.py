@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class SearchIndexQuerySet(models.QuerySet["SearchIndex"]):
     def active(self) -> SearchIndex | None:
         """The generation that searches use; None before the first one is made."""
-        return self.filter(status=SearchIndex.Status.ACTIVE).first()
+        # What only the cut-off needs, and now and then, is many times as large as the rest.
+        return self.filter(status=SearchIndex.Status.ACTIVE).defer("background").first()
 
     def living(self) -> Self:
         """The generations that new photos go into; the active one, which people wait for, first."""

@@ -26,7 +26,7 @@ from search.chips import chips_of
 from search.filters import UnknownAlbum
 from search.history import recent_searches, remember_search, saved_searches
 from search.images import ImageFailed, ImageGone, ImagePending, take_picture, wait_for_pictures
-from search.languages import example_queries, is_readable, wants_english
+from search.languages import example_queries, is_latin, is_readable, wants_english
 from search.models import ImageQuery, SearchIndex
 from search.planning import ImageTerm, PhotoTerm, Plan
 from search.query import (
@@ -156,8 +156,8 @@ def _describe(context: dict[str, Any], owner: User, plan: Plan) -> None:
     context |= {
         "chips": chips_of(plan, photos) if len(plan.parts) > 1 or not plan.texts else [],
         "details": DetailsForm.showing(owner, plan),
-        "total_photos": own.count(),
-        "unsearchable": own.not_searchable_yet().count(),
+        "has_photos": own.exists(),
+        "unsearchable": own.count_not_searchable_yet(),
         "like_photo": photos.get(plan.photo_ids[0]) if _is_one_photo(plan) else None,
         "by_picture": len(plan.terms) == 1 and isinstance(plan.terms[0], ImageTerm),
         "words": " + ".join(plan.wished_texts),
@@ -175,8 +175,9 @@ def _describe(context: dict[str, Any], owner: User, plan: Plan) -> None:
 
 def _unreadable(plan: Plan) -> list[str]:
     """The texts of a plan that the encoder can't read."""
-    index = SearchIndex.objects.active()
-    return [text for text in plan.texts if index and not is_readable(text, index.encoder_info)]
+    foreign = [text for text in plan.texts if not is_latin(text)]
+    index = SearchIndex.objects.active() if foreign else None
+    return [text for text in foreign if index and not is_readable(text, index.encoder_info)]
 
 
 def _is_one_photo(plan: Plan) -> bool:

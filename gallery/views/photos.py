@@ -54,7 +54,7 @@ def timeline_context(request: HttpRequest, chosen: PhotoSet) -> dict[str, Any]:
 def photos(request: HttpRequest) -> HttpResponse:
     """The gallery, newest first."""
     context = timeline_context(request, PhotoSet(Photo.objects.owned_by(request.user)))
-    context["unsearchable"] = own_photos(request).not_searchable_yet().count()
+    context["unsearchable"] = own_photos(request).count_not_searchable_yet()
     return render(request, "gallery/photos.html", context)
 
 
@@ -111,7 +111,7 @@ def states(request: HttpRequest) -> JsonResponse:
                 }
                 for watched in queryset.filter(pk__in=ids)
             ],
-            "unsearchable": queryset.not_searchable_yet().count(),
+            "unsearchable": queryset.count_not_searchable_yet(),
         }
     )
 

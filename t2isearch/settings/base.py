@@ -80,6 +80,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "gallery.context_processors.upload_limits",
             ],
+            "builtins": ["t2isearch.templatetags.icons"],
         },
     },
 ]

@@ -102,6 +102,33 @@ def no_milvus(photos: list[Photo], settings: Settings) -> Iterator[None]:
     milvus.disconnect()
 
 
+def test_what_waits_is_counted(ann: User, ben: User, add: Add, index: SearchIndex) -> None:
+    done, again, waiting, failed, trashed = (add(ann, number) for number in range(5))
+    foreign = add(ben, 9)
+    rows = PhotoIndexing.objects.filter(photo__in=[waiting, trashed, foreign])
+    rows.update(state="pending", indexed_at=None)
+    PhotoIndexing.objects.filter(photo=again).update(state="pending")  # searchable meanwhile
+    PhotoIndexing.objects.filter(photo=failed).update(state="failed", indexed_at=None, error="no")
+    Photo.objects.filter(pk=trashed.pk).update(trashed_at=timezone.now())
+    own = Photo.objects.owned_by(ann)
+    assert own.count_not_searchable_yet() == 1
+
+    size = {"size_bytes": 1, "width": 1, "height": 1}
+    Photo.objects.create(owner=ann, sha256="1" * 64, state="processing", **size)
+    Photo.objects.create(owner=ann, sha256="2" * 64, state="failed", error="no", **size)
+    assert own.count_not_searchable_yet() == 2
+
+    # A generation that still takes in what was there before it.
+    PhotoIndexing.objects.filter(photo=done).delete()
+    SearchIndex.objects.filter(pk=index.pk).update(backfilled_to=0)
+    assert own.count_not_searchable_yet() == 3
+    SearchIndex.objects.filter(pk=index.pk).update(backfilled_to=done.pk)
+    assert own.count_not_searchable_yet() == 2
+
+    SearchIndex.objects.filter(pk=index.pk).update(status="retired")
+    assert own.count_not_searchable_yet() == 5
+
+
 def test_a_batch_is_embedded_and_stored(photos: list[Photo], index: SearchIndex) -> None:
     assert work_waits()
     assert index_due_photos() is True

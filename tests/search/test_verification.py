@@ -165,6 +165,27 @@ def test_a_lost_collection_is_filled_again_without_the_model(
     assert is_clean(verify(index))
 
 
+@pytest.mark.parametrize("photos", [4, 5])
+def test_what_was_filled_again_is_sealed_at_the_end(
+    ann: User, add: Add, index: SearchIndex, monkeypatch: pytest.MonkeyPatch, photos: int
+) -> None:
+    monkeypatch.setattr(refill, "PAGE_SIZE", 2)
+    for number in range(photos):
+        add(ann, number)
+    sealed: list[int] = []
+    seal = milvus.seal
+
+    def sealing(name: str) -> None:
+        sealed.append(milvus.count(name))
+        seal(name)
+
+    monkeypatch.setattr(milvus, "seal", sealing)
+    milvus.drop_collection(index.collection_name)
+    prepare_index()
+    work_on_due_runs(for_seconds=30)
+    assert sealed == [photos]
+
+
 def test_failed_photos_are_tried_again(ann: User, add: Add, index: SearchIndex) -> None:
     failed, fine = add(ann, 1), add(ann, 2)
     index.indexings.filter(photo=failed).update(state="failed", error="broken", indexed_at=None)
