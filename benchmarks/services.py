@@ -39,8 +39,11 @@ def start_services(stack: ExitStack) -> None:
     call_command("collectstatic", interactive=False, verbosity=0)
 
 
-def add_rows(index: Any, count: int, *, owners: int) -> list[Any]:
-    """Photos without pictures, indexed with random embeddings that PostgreSQL keeps."""
+def add_rows(index: Any, count: int, *, owners: int, name: str = "p") -> list[Any]:
+    """Photos without pictures, indexed with random embeddings that PostgreSQL keeps.
+
+    The people's names begin with `name`.
+    """
     import numpy as np
     from django.utils import timezone
 
@@ -49,7 +52,10 @@ def add_rows(index: Any, count: int, *, owners: int) -> list[Any]:
     from search.models import PhotoIndexing
 
     people = User.objects.bulk_create(
-        [User(username=f"p{number}", email=f"p{number}@example.org") for number in range(owners)]
+        [
+            User(username=f"{name}{number}", email=f"{name}{number}@example.org")
+            for number in range(owners)
+        ]
     )
     photos = Photo.objects.bulk_create(
         [

@@ -206,21 +206,17 @@ def _like_pairs(
     ids: NDArray[np.int64], matrix: NDArray[np.float16], start: int, end: int
 ) -> list[tuple[int, int]]:
     """Pairs above `LIKE` of a row in `start:end` with a row before it."""
-    block = _normalised(matrix[start:end])
+    block = matrix[start:end].astype(np.float32)
     pairs: list[tuple[int, int]] = []
     for first in range(0, end, BLOCK):
         last = min(first + BLOCK, end)
-        similarities = block @ _normalised(matrix[first:last]).T
+        # Normalised as they were kept: what float16 loses is far below what `LIKE` tells apart.
+        similarities = block @ matrix[first:last].astype(np.float32).T
         rows, columns = np.nonzero(similarities >= LIKE)
         for row, column in zip(rows + start, columns + first, strict=True):
             if column < row:
                 pairs.append((int(ids[column]), int(ids[row])))
     return pairs
-
-
-def _normalised(rows: NDArray[np.float16]) -> NDArray[np.float32]:
-    vectors = rows.astype(np.float32)
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def _same_pictures(pairs: list[tuple[int, int]]) -> list[list[int]]:
