@@ -4,9 +4,10 @@
 
 The server is Milvus 2.3.5 of `make milvus-server`. Embeddings of 512 dimensions lie in clusters
 around a common direction, as CLIP's do. A search asks for a person's 310 nearest photos, as that of
-the page does; recall@20 is measured against brute force over the same person's photos. `load` is the rate at which rows are
-written until they are searchable as a sealed, indexed collection; `memory` is what all of the
-engine's processes hold afterwards; `again` how long the first search takes after a restart (Lite).
+the page does; recall@20 is measured against brute force over the same person's photos. `load` is
+the rate at which rows are written until they are searchable as a sealed, indexed collection;
+`memory` is what all of the engine's processes hold afterwards; `again` how long the first search
+takes after a restart (Lite).
 """
 
 from __future__ import annotations

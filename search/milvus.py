@@ -35,8 +35,8 @@ _MOST_IDS = 1000
 
 # Milvus's error codes (pkg/util/merr): there is no such collection; it is not in memory.
 _NOT_FOUND, _NOT_LOADED = 100, 101
-# Each call has its time limit. pymilvus would ask an idle server every 10 s whether it is there, and
-# servers with gRPC's own defaults (Milvus Lite) hang up on who asks more than every 5 minutes.
+# Each call has its time limit. pymilvus would ask an idle server every 10 s whether it is there,
+# and servers with gRPC's own defaults (Milvus Lite) hang up on who asks more than every 5 minutes.
 _CHANNEL = {"grpc.keepalive_time_ms": 310_000}
 # For so long after a failure nobody else waits for a server that does not answer.
 _PAUSE_S = 2.0
