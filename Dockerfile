@@ -2,7 +2,9 @@
 # Of Python the patch release is left open, for its security fixes.
 FROM python:3.11-slim-bookworm
 
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 \
+# HOME: docker-compose.yml makes everything but /tmp and the volume read-only, and libraries want to
+# keep a cache.
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 HOME=/tmp \
     VAR_DIR=/var/lib/t2isearch HF_HOME=/var/lib/t2isearch/models
 
 RUN useradd --system --create-home --uid 10001 t2isearch \

@@ -13,7 +13,17 @@ import environ
 from t2isearch.embedded.state import BASE_DIR
 from t2isearch.settings.environment import read_environment
 
-COMPOSE_ONLY = {"POSTGRES_PASSWORD", "MINIO_ROOT_PASSWORD", "PORT", "PIP_EXTRA_INDEX_URL"}
+COMPOSE_ONLY = {
+    "POSTGRES_PASSWORD",
+    "MINIO_ROOT_PASSWORD",
+    "PORT",
+    "TLS_PORT",
+    "LISTEN_ADDRESS",
+    "NGINX_SITE",
+    "NGINX_TRUSTED_PROXY",
+    "TLS_CERTIFICATES",
+    "PIP_EXTRA_INDEX_URL",
+}
 
 
 class _Recorder(dict[str, str]):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.cache import cache
 from django.core.files.base import ContentFile
+from django.core.management import call_command
 from django.utils import translation
 from PIL import Image, ImageDraw
 from pytest_django import Settings
@@ -19,6 +20,7 @@ from search import milvus
 from search.generations import prepare_index
 from search.indexing import index_due_photos
 from search.models import SearchIndex
+from tests import s3
 from tests.tiny_clip import save_tiny_clip
 
 
@@ -57,6 +59,24 @@ def ann(db: None) -> User:
 @pytest.fixture
 def ben(db: None) -> User:
     return User.objects.create_user("ben", "ben@example.com", "correct horse battery")
+
+
+@pytest.fixture(scope="session")
+def s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An S3 for the tests that keep photos there."""
+    with s3.running_s3(tmp_path_factory.mktemp("s3") / "log") as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3_address: str, settings: Settings) -> str:
+    """The address of an S3 with an empty bucket, in which photos are kept."""
+    s3.empty(s3_address)
+    settings.STORAGES = settings.STORAGES | {
+        "default": {"BACKEND": "gallery.bucket.PhotoBucket", "OPTIONS": s3.options(s3_address)}
+    }
+    call_command("prepare_storage", stdout=io.StringIO())
+    return s3_address
 
 
 @pytest.fixture(scope="session")

@@ -197,6 +197,16 @@ def chromium_path() -> str:
     return path
 
 
+@pytest.fixture(scope="session")
+def nginx_binary() -> str:
+    """An nginx for the tests of what stands in front of the web server."""
+    # Where Debian puts it, which is not on everybody's PATH.
+    if (path := shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")) is None:
+        skip_or_fail("No nginx found: apt install nginx-light.", required="REQUIRE_NGINX")
+        return ""
+    return path
+
+
 def skip_or_fail(sentence: str, *, required: str) -> None:
     if os.environ.get(required) == "1":
         pytest.fail(f"{sentence} ({required}=1)", pytrace=False)

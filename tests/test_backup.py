@@ -17,6 +17,7 @@ from gallery.models import Photo
 from search import milvus
 from search.models import SearchIndex
 from search.tasks import work_on_runs
+from tests import s3
 
 Add = Callable[[User, int], Photo]
 
@@ -62,6 +63,22 @@ def test_photos_are_found_again_after_a_restore(
     assert (again.original.name, again.original.read()) == (names[0], content)
     # Keys go on where they were.
     assert add(User.objects.get(), 4).pk > max(ids)
+
+
+def test_photos_in_s3_are_saved_and_put_back(
+    committed: None, bucket: str, ann: User, add: Add, tmp_path: Path
+) -> None:
+    photo = add(ann, 1)
+    content = photo.original.read()
+    names = s3.names_in(bucket)
+    assert "1 photos, 3 files saved" in run("backup", tmp_path / "backup")
+    call_command("flush", interactive=False, verbosity=0)
+    s3.empty(bucket)
+    call_command("prepare_storage", stdout=StringIO())
+
+    assert "1 photos, 3 files are back" in run("restore", tmp_path / "backup")
+    assert s3.names_in(bucket) == names
+    assert Photo.objects.get().original.read() == content
 
 
 def test_a_system_in_use_is_left_alone(committed: None, ann: User, tmp_path: Path) -> None:

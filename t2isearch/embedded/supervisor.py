@@ -109,6 +109,8 @@ class Supervisor:
         self._manage(
             "collectstatic", "--noinput", doing="Collecting static files", done="Static files"
         )
+        if os.environ.get("S3_BUCKET"):
+            self._manage("prepare_storage", doing="Looking for the bucket", done="Bucket")
         encoder = self._manage(
             "prepare_search",
             doing="Choosing the encoder",

@@ -11,6 +11,7 @@ from kombu import Queue
 
 from t2isearch.embedded.state import BASE_DIR
 from t2isearch.logging import logging_config
+from t2isearch.settings.bucket import origin_of_links
 from t2isearch.settings.environment import read_environment
 
 ENVIRONMENT = read_environment()
@@ -125,7 +126,7 @@ STATIC_ROOT = ENVIRONMENT.layout.static
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_ROOT = ENVIRONMENT.layout.media
 STORAGES: dict[str, dict[str, Any]] = {
-    "default": {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": ENVIRONMENT.s3}
+    "default": {"BACKEND": "gallery.bucket.PhotoBucket", "OPTIONS": ENVIRONMENT.s3}
     if ENVIRONMENT.s3
     else {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
@@ -146,6 +147,10 @@ FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",
 ]
+
+# Who sends the bytes of a photo once Django has checked whose it is: "django", "nginx", or the
+# bucket, by a link that the browser is sent to ("redirect").
+SERVE_FILES_WITH = ENVIRONMENT.serve_files_with
 
 # Photos
 
@@ -207,8 +212,8 @@ ACCOUNT_CHANGE_EMAIL = True
 # Neither signing in nor resetting a password tells whether there is an account. Signing up can hide
 # it only where the answer goes to the address (EMAIL_VERIFICATION=mandatory).
 ACCOUNT_PREVENT_ENUMERATION = True
-# With HTTPS there is one proxy in front; without it the limits would count everybody as one.
-ALLAUTH_TRUSTED_PROXY_COUNT = 1 if ENVIRONMENT.https else 0
+# Behind a proxy that is not counted here, the limits would count everybody as one.
+ALLAUTH_TRUSTED_PROXY_COUNT = ENVIRONMENT.trusted_proxies
 MFA_ADAPTER = "accounts.mfa.MFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
@@ -247,9 +252,9 @@ REST_FRAMEWORK = {
     ],
     # There is one format; `?format=` would only be another way to a 404.
     "URL_FORMAT_OVERRIDE": None,
-    # With HTTPS there is one proxy in front (see below). Without, nobody may name another address
-    # than their own to get around the limit on guesses.
-    "NUM_PROXIES": 1 if ENVIRONMENT.https else 0,
+    # Without a proxy nobody may name another address than their own to get around the limit on
+    # guesses.
+    "NUM_PROXIES": ENVIRONMENT.trusted_proxies,
     "DEFAULT_SCHEMA_CLASS": "t2isearch.api_schema.AutoSchema",
     "DEFAULT_THROTTLE_RATES": {
         "token": "10/minute",
@@ -342,11 +347,15 @@ if ENVIRONMENT.https:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+# Where the browser is sent to for a photo, it must be allowed to look.
+_bucket_origins = (
+    [origin_of_links(ENVIRONMENT.s3)] if ENVIRONMENT.s3 and SERVE_FILES_WITH == "redirect" else []
+)
 CONTENT_SECURITY_POLICY = {
     # The admin and the page that describes the API keep to these rules as well.
     "DIRECTIVES": {
         "default-src": [SELF],
-        "img-src": [SELF, "data:", "blob:"],
+        "img-src": [SELF, "data:", "blob:", *_bucket_origins],
         "object-src": [NONE],
         "base-uri": [SELF],
         "form-action": [SELF],

@@ -20,6 +20,7 @@ from t2isearch.embedded.state import (
     read_dotenv,
     var_dir,
 )
+from t2isearch.settings.bucket import read_bucket
 
 Value = TypeVar("Value")
 
@@ -42,6 +43,8 @@ class Environment:
     celery_broker_url: str | None
     cache_url: str | None
     s3: dict[str, Any] | None
+    serve_files_with: str
+    trusted_proxies: int
     search_encoder: str | None
     search_runtime: str
     search_precision: str
@@ -154,6 +157,15 @@ def read_environment() -> Environment:
         else:
             secret_key = own_secret_key(layout)
 
+    s3 = read_bucket(env, problems)
+    serve_files_with = one_of(
+        "SERVE_FILES_WITH", ("django", "nginx", "redirect"), "redirect" if s3 else "django"
+    )
+    if serve_files_with == "redirect" and s3 is None:
+        problems.append("SERVE_FILES_WITH=redirect needs an S3_BUCKET to lead to.")
+    elif serve_files_with == "nginx" and s3 is not None and s3["endpoint_url"] is None:
+        problems.append("SERVE_FILES_WITH=nginx with S3 needs the S3_ENDPOINT_URL that nginx asks.")
+
     email_url = env.str("EMAIL_URL", default="")
     default_quota_mb = read(
         "DEFAULT_QUOTA_MB",
@@ -175,7 +187,16 @@ def read_environment() -> Environment:
         milvus_token=env.str("MILVUS_TOKEN", default=""),
         celery_broker_url=env.str("CELERY_BROKER_URL", default="") or None,
         cache_url=env.str("CACHE_URL", default="") or None,
-        s3=_s3(env, problems),
+        s3=s3,
+        serve_files_with=serve_files_with,
+        # With HTTPS there is a proxy that ends it; elsewhere nobody may name another address than
+        # their own.
+        trusted_proxies=read(
+            "TRUSTED_PROXIES",
+            lambda: _not_negative(env.int("TRUSTED_PROXIES")),
+            1 if https else 0,
+            "a whole number, zero or above",
+        ),
         search_encoder=env.str("SEARCH_ENCODER", default="").strip() or None,
         search_runtime=one_of("SEARCH_RUNTIME", ("auto", "torch", "openvino"), "auto"),
         search_precision=one_of(
@@ -205,24 +226,7 @@ def read_environment() -> Environment:
     return environment
 
 
-def _s3(env: environ.Env, problems: list[str]) -> dict[str, Any] | None:
-    """The options of django-storages' S3 storage, or None when photos are kept as files."""
-    bucket = env.str("S3_BUCKET", default="")
-    if not bucket:
-        return None
-    key, secret = (
-        env.str("S3_ACCESS_KEY_ID", default=""),
-        env.str("S3_SECRET_ACCESS_KEY", default=""),
-    )
-    if bool(key) != bool(secret):
-        problems.append("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY must be set together.")
-    return {
-        "bucket_name": bucket,
-        "endpoint_url": env.str("S3_ENDPOINT_URL", default="") or None,
-        "region_name": env.str("S3_REGION", default="") or None,
-        "access_key": key or None,
-        "secret_key": secret or None,
-        "default_acl": "private",
-        "file_overwrite": False,
-        "querystring_auth": True,
-    }
+def _not_negative(number: int) -> int:
+    if number < 0:
+        raise ValueError(number)
+    return number

@@ -35,7 +35,7 @@ from tests.conftest import draw_picture
 
 pytestmark = [pytest.mark.system, pytest.mark.redis]
 
-STAY = ("worker", "indexer", "beat", "web")
+STAY = ("worker", "renditions", "indexer", "beat", "web")
 PASSWORD = "correct horse battery"
 
 
