@@ -6,7 +6,10 @@ import os
 
 from celery import Celery
 
+from t2isearch.broker import use_whole_files
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "t2isearch.settings")
+use_whole_files()
 
 app = Celery("t2isearch")
 app.config_from_object("django.conf:settings", namespace="CELERY")
