@@ -93,8 +93,8 @@ class TusView(APIView):
             )
 
     def finalize_response(
-        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
         response = super().finalize_response(request, response, *args, **kwargs)
         response["Cache-Control"] = "no-store"
         if request.method != "OPTIONS":
@@ -103,7 +103,9 @@ class TusView(APIView):
             response["Tus-Version"] = VERSION
         return response
 
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def options(  # type: ignore[override]  # as every view of rest framework has it
+        self, request: Request, *args: Any, **kwargs: Any
+    ) -> Response:
         """What this server can do."""
         return Response(
             status=status.HTTP_204_NO_CONTENT,

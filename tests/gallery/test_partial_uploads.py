@@ -41,6 +41,7 @@ from gallery.partial_uploads import (
     offset_of,
     start_upload,
 )
+from gallery.services import add_photo
 from gallery.tasks import remove_expired_uploads
 from gallery.validators import RejectedUpload
 from tests.conftest import draw_picture
@@ -329,7 +330,7 @@ def test_a_photo_that_is_deleted_leaves_its_upload(client: Client) -> None:
 def test_the_method_can_be_named_in_a_header(client: Client, ann: User) -> None:
     """For who is behind something that lets no PATCH through."""
     path = begin(client)
-    override = {"X_HTTP_Method_Override": "PATCH"}
+    override: dict[str, Any] = {"X_HTTP_Method_Override": "PATCH"}
     response = call(client, "POST", path, PICTURE[:9], Upload_Offset=0, **override)
     assert (response.status_code, offset(client, path)) == (204, 9)
     assert call(client, "POST", path).status_code == 405
@@ -388,13 +389,13 @@ def test_a_session_needs_a_csrf_token(ann: User) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(ann)
     client.get("/")
-    csrf = {"X_CSRFToken": client.cookies["csrftoken"].value}
+    csrf: dict[str, Any] = {"X_CSRFToken": client.cookies["csrftoken"].value}
     assert call(client, "POST", URL, Upload_Length=9).status_code == 403
     path = call(client, "POST", URL, Upload_Length=9, **csrf)["Location"]
     assert send(client, path, 0, b"x").status_code == 403
     assert send(client, path, 0, b"x", **csrf).status_code == 204
     assert call(client, "DELETE", path).status_code == 403
-    override = {"X_HTTP_Method_Override": "DELETE"}
+    override: dict[str, Any] = {"X_HTTP_Method_Override": "DELETE"}
     assert call(client, "POST", path, **override).status_code == 403
     assert call(client, "POST", path, **override, **csrf).status_code == 204
 
@@ -728,7 +729,6 @@ def test_the_quota_holds_for_uploads_that_begin_at_once() -> None:
 def test_deleting_the_account_waits_for_an_upload_that_is_being_finished(folder: Path) -> None:
     ann = User.objects.create_user("ann", "ann@example.com", "x")
     upload = start_upload(owner=ann, length=len(PICTURE), filename="a.jpg")
-    add_photo = partial_uploads.add_photo
 
     def slowly(**options: Any) -> Any:
         # Until the other one waits for the row that is locked here.
@@ -738,7 +738,7 @@ def test_deleting_the_account_waits_for_an_upload_that_is_being_finished(folder:
                 if cursor.fetchone() != (0,):
                     return add_photo(**options)
 
-    with patch.object(partial_uploads, "add_photo", slowly):
+    with patch("gallery.partial_uploads.add_photo", slowly):
         results = at_once(
             lambda: append(upload, at=0, body=io.BytesIO(PICTURE)).state,
             lambda: delete_account(user=ann),
