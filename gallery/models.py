@@ -18,7 +18,12 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from gallery.formats import BROWSER_MEDIA_TYPES, EXTENSIONS
-from gallery.querysets import AlbumQuerySet, PhotoQuerySet, ShareLinkQuerySet
+from gallery.querysets import (
+    AlbumQuerySet,
+    PartialUploadQuerySet,
+    PhotoQuerySet,
+    ShareLinkQuerySet,
+)
 from t2isearch.leases import Leased
 
 if TYPE_CHECKING:
@@ -310,6 +315,53 @@ class ShareLink(models.Model):
         if self.album is not None:
             return own.in_album(self.album)
         return own.filter(share_links=self)
+
+
+class PartialUpload(models.Model):
+    """A file that comes in piece by piece (`gallery.partial_uploads`).
+
+    The first `offset` of its `length` bytes are there. Once all are, they are a photo or were
+    refused, and what became of them is kept here until `expires_at`.
+    """
+
+    class State(models.TextChoices):
+        RECEIVING = "receiving", _("Receiving")
+        ADDED = "added", _("Added")
+        REJECTED = "rejected", _("Rejected")
+
+    # Random, so that it can't be guessed; the owner is checked all the same.
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner: models.ForeignKey[User, User] = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="partial_uploads"
+    )
+    filename = models.CharField(max_length=255)
+    # As the client sent it, which is told it again.
+    metadata = models.CharField(max_length=4096, blank=True)
+    length = models.PositiveBigIntegerField()
+    offset = models.PositiveBigIntegerField(default=0)
+    state = models.CharField(max_length=10, choices=State, default=State.RECEIVING)
+    photo = models.ForeignKey(Photo, models.SET_NULL, null=True, related_name="+")
+    duplicate = models.BooleanField(default=False)
+    # In the language of the person who sent the last byte: it has figures in it, and lives a day.
+    error = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(db_index=True)
+
+    objects = PartialUploadQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(length__gt=0), name="gallery_upload_not_empty"),
+            # So the offset is never beyond the length, and reaches it with what became of the file.
+            models.CheckConstraint(
+                condition=Q(state="receiving", offset__lt=F("length"))
+                | (~Q(state="receiving") & Q(offset=F("length"))),
+                name="gallery_upload_decided_when_complete",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.offset} of {self.length} bytes"
 
 
 class DiscardedFile(Leased):

@@ -26,7 +26,7 @@ from django.utils import timezone
 
 if TYPE_CHECKING:
     from accounts.models import User
-    from gallery.models import Album, Photo, ShareLink  # noqa: F401
+    from gallery.models import Album, PartialUpload, Photo, ShareLink  # noqa: F401
 
 Annotations = Mapping[str, BaseExpression | Combinable]
 
@@ -177,3 +177,19 @@ class ShareLinkQuerySet(models.QuerySet["ShareLink"]):
         """Those that still lead somewhere."""
         unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
         return self.filter(unexpired, revoked_at=None)
+
+
+class PartialUploadQuerySet(models.QuerySet["PartialUpload"]):
+    def owned_by(self, user: User | AnonymousUser) -> Self:
+        """The person's own uploads that can still be asked for; none for nobody."""
+        if user.pk is None:
+            return self.none()
+        return self.filter(owner=user, expires_at__gt=timezone.now())
+
+    def receiving(self) -> Self:
+        """Those that bytes are still to come for."""
+        return self.filter(state=self.model.State.RECEIVING)
+
+    def expired(self) -> Self:
+        """Everybody's uploads whose time is up."""
+        return self.filter(expires_at__lte=timezone.now())

@@ -1,4 +1,7 @@
-"""What happens when a photo is deleted, whichever way: by a page, the API, the admin, a shell."""
+"""What happens when a photo is deleted, whichever way: by a page, the API, the admin, a shell.
+
+And when an unfinished upload is.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from typing import Any
 from django.db.models.signals import post_delete, pre_delete
 from django.dispatch import receiver
 
-from gallery.models import Photo
+from gallery.models import PartialUpload, Photo
+from gallery.partial_uploads import remove_bytes_on_commit
 from gallery.services import discard_files
 from gallery.signals import announce, photo_deleted
 
@@ -27,3 +31,8 @@ def note_files(instance: Photo, **_: Any) -> None:
 @receiver(post_delete, sender=Photo, dispatch_uid="gallery.photo_gone")
 def photo_gone(instance: Photo, **_: Any) -> None:
     announce(photo_deleted, instance)
+
+
+@receiver(post_delete, sender=PartialUpload, dispatch_uid="gallery.upload_gone")
+def upload_gone(instance: PartialUpload, **_: Any) -> None:
+    remove_bytes_on_commit(instance.pk)

@@ -48,7 +48,7 @@ def add_photo(*, owner: User, file: File[bytes], filename: str) -> AddedPhoto:
     if (known := owner.photos.for_display().filter(sha256=sha256).first()) is not None:
         return AddedPhoto(_out_of_trash(known), duplicate=True)
     facts = check_picture(file)
-    _check_quota(owner, file.size)  # before the bytes are copied; once more, locked, below
+    check_quota(owner, file.size)  # before the bytes are copied; once more, locked, below
 
     photo = Photo(
         owner=owner,
@@ -67,7 +67,7 @@ def add_photo(*, owner: User, file: File[bytes], filename: str) -> AddedPhoto:
             get_user_model().objects.select_for_update().get(pk=owner.pk)
             known = owner.photos.for_display().filter(sha256=sha256).first()
             if known is None:
-                _check_quota(owner, photo.size_bytes)
+                check_quota(owner, photo.size_bytes)
                 # In the order of the keys, whoever uploads several at once.
                 photo.created_at = timezone.now()
                 photo.save()
@@ -103,7 +103,8 @@ def _sha256(file: File[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _check_quota(owner: User, more_bytes: int) -> None:
+def check_quota(owner: User, more_bytes: int) -> None:
+    """Raises RejectedUpload when `owner` may not store as many bytes more."""
     limit = owner.storage_limit
     if limit is not None and owner.photos.size_bytes() + more_bytes > limit:
         raise RejectedUpload(

@@ -36,6 +36,14 @@ def sweep() -> None:
 
 
 @shared_task
+def remove_expired_uploads() -> None:
+    """Remove uploads whose time is up, with their bytes."""
+    from gallery.partial_uploads import remove_expired  # which adds photos, and so wakes a task
+
+    remove_expired()
+
+
+@shared_task
 def purge_trash() -> None:
     """Delete what has been in the trash for long enough, for one turn."""
     from gallery.trash import purge_due_photos  # which wakes this task

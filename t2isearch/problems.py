@@ -67,12 +67,17 @@ def problem_of(response: Response, error: Exception, *, instance: str) -> dict[s
 def _problem(status: int, detail: str, code: str, instance: str) -> dict[str, Any]:
     return {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": _title(status),
         "status": status,
         "detail": detail,
         "instance": instance,
         "code": code,
     }
+
+
+def _title(status: int) -> str:
+    # The one of tus is in no registry of statuses.
+    return "Checksum Mismatch" if status == 460 else HTTPStatus(status).phrase
 
 
 def _messages(found: Any) -> Iterator[str]:

@@ -30,6 +30,7 @@ from accounts.models import Scope, User
 from accounts.tokens import create_token
 from gallery.albums import add_to_album, create_album
 from gallery.models import AlbumPhoto, Photo
+from gallery.partial_uploads import start_upload
 from gallery.sharing import revoke, share
 from gallery.trash import move_to_trash
 from search.history import save_search
@@ -80,6 +81,7 @@ class Ask:
     nobody: int | None = None
     # For ben alone, where his own things are in it; None: as for others.
     ben: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,12 @@ def staff(*asks: Ask) -> Row:
 
 
 API = Row(Access.API)
+# What a piece of a resumable upload comes with.
+PIECE = {
+    "Tus-Resumable": "1.0.0",
+    "Upload-Offset": "0",
+    "Content-Type": "application/offset+octet-stream",
+}
 BOTH = "{secret},{shared}"
 
 
@@ -368,6 +376,8 @@ ROUTES: dict[str, Row] = {
     # The API, its description, and what watches over the process
     "api:token": API,
     "api:search": API,
+    "api:upload-list": API,
+    "api:upload-detail": API,
     "api:photo-list": API,
     "api:photo-detail": API,
     "api:photo-trash": API,
@@ -418,6 +428,20 @@ OPERATIONS: dict[str, Row] = {
     ),
     "DELETE /api/v1/photos/{id}/": anothers(Ask("DELETE", "/api/v1/photos/{secret}/", {}, 204)),
     "POST /api/v1/photos/{id}/trash/": anothers(post("/api/v1/photos/{secret}/trash/", 204)),
+    "POST /api/v1/uploads/": own(
+        Ask(
+            "POST", "/api/v1/uploads/", allowed=201,
+            headers={"Tus-Resumable": "1.0.0", "Upload-Length": "9"},
+        )
+    ),
+    "GET /api/v1/uploads/{id}/": anothers(get("/api/v1/uploads/{upload}/")),
+    "PATCH /api/v1/uploads/{id}/": anothers(
+        Ask("PATCH", "/api/v1/uploads/{upload}/", {}, 204, headers=PIECE)
+    ),
+    "DELETE /api/v1/uploads/{id}/": anothers(
+        Ask("DELETE", "/api/v1/uploads/{upload}/", {}, 204, headers=PIECE),
+        Ask("HEAD", "/api/v1/uploads/{upload}/", headers=PIECE),
+    ),
     "GET /api/v1/albums/": own(get("/api/v1/albums/")),
     "POST /api/v1/albums/": own(post("/api/v1/albums/", 400, others=201, title="{album_title}")),
     "GET /api/v1/albums/{id}/": anothers(get("/api/v1/albums/{album}/")),
@@ -539,6 +563,7 @@ def build_world(ann: User, ben: User, add: Add, index: SearchIndex) -> World:
     album = create_album(owner=ann, title="Album of ann alone")
     add_to_album(album, photo_ids=[secret.pk])
     move_to_trash(owner=ann, photo_ids=[trashed.pk])
+    upload = start_upload(owner=ann, length=9, filename="ann-began-this.jpg")
     links = {
         "token": share(owner=ann, photo_ids=[shared.pk, trashed.pk]),
         "locked": share(owner=ann, album=album, password="open sesame"),
@@ -566,8 +591,9 @@ def build_world(ann: User, ben: User, add: Add, index: SearchIndex) -> World:
         str(value): str(value).encode()
         for value in (
             secret.pk, trashed.pk, failed.pk, *facts.values(), "ann-threw-it-away.jpg",
-            "ann-broke-it.jpg", "The file of ann", album.title, saved.name, saved.query,
-            "what ann asked of late", ann.email, "ann-soon@example.com", "Passkey of ann",
+            "ann-broke-it.jpg", "ann-began-this.jpg", upload.pk, "The file of ann",
+            album.title, saved.name, saved.query, "what ann asked of late", ann.email,
+            "ann-soon@example.com", "Passkey of ann",
             token.key, made.token.name, made.token.prefix, made.secret, made.token.secret_sha256,
             *(link.token for link in links.values()),
         )
@@ -582,7 +608,7 @@ def build_world(ann: User, ben: User, add: Add, index: SearchIndex) -> World:
             "access_token": made.token.pk, "bens_album": bens_album.pk,
             "album_title": album.title, "filename": facts["filename"],
             "sha256": secret.sha256, "link": links["token"].pk,
-            "saved": saved.pk, "picture": picture.pk,
+            "upload": upload.pk, "saved": saved.pk, "picture": picture.pk,
             "email": email.pk, "pending_email": "ann-soon@example.com",
             "passkey": Authenticator.objects.create(
                 user=ann, type="webauthn", data={"name": "Passkey of ann", "credential": {}}

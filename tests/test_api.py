@@ -451,11 +451,25 @@ def test_the_schema_is_clean() -> None:
 
 
 # A request that fits the schema can still be refused with 400: bytes that are no picture, days in
-# the wrong order, a time before photography.
+# the wrong order, a time before photography. A resumable upload is refused with 413 where it is too
+# large, and with 412 where it asks for another version of its protocol. Headers that it does not
+# know are none of its business.
 CONFIGURATION = """
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "400", "404"]
+expected-statuses = ["2xx", "400", "404", "413"]
+
+[checks.negative_data_rejection]
+expected-statuses = [
+    "400", "401", "403", "404", "405", "406", "409", "412", "413", "415",
+]
+
+[checks.missing_required_header]
+expected-statuses = ["400", "401", "403", "404", "406", "412", "415", "422"]
+
+[generation]
+allow-extra-parameters = false
 """
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 _schema = schemathesis.openapi.from_wsgi(
     "/api/schema/?format=json",
     application,

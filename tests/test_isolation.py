@@ -48,6 +48,7 @@ def media(settings: Settings, tmp_path: Path) -> None:
     default = settings.STORAGES["default"]
     options = default["OPTIONS"] | {"location": tmp_path / "media"}
     settings.STORAGES = settings.STORAGES | {"default": default | {"OPTIONS": options}}
+    settings.UPLOADS_ROOT = tmp_path / "uploads"
 
 
 @pytest.fixture(autouse=True)
@@ -136,13 +137,14 @@ def send(session: str, ask: Ask, world: World) -> tuple[HttpResponseBase, bytes]
     options: dict[str, Any] = {}
     if path.startswith("/api/") and not any(hasattr(each, "read") for each in data.values()):
         data, options = json.dumps(data), {"content_type": "application/json"}
-    if ask.method == "GET":
-        data = {}
+    if ask.method in {"GET", "HEAD"}:
+        data, options = {}, {}
     elif ask.method != "POST" and not options:
         data = ""
     query = path.partition("?")[2]
     arguments = [path] if ask.method == "GET" and query else [path, data]
-    response = getattr(client, ask.method.lower())(*arguments, **options)
+    send_it = getattr(client, ask.method.lower())
+    response = send_it(*arguments, headers=ask.headers or None, **options)
     body = b"".join(response.streaming_content) if response.streaming else response.content
     headers = "".join(f"{name}: {value}\n" for name, value in response.items()).encode()
     return response, headers + body

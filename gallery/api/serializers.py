@@ -14,7 +14,8 @@ from rest_framework.reverse import reverse
 
 from gallery.albums import create_album, rename_album
 from gallery.metadata import EARLIEST, LATEST
-from gallery.models import Album, Photo
+from gallery.models import Album, PartialUpload, Photo
+from gallery.partial_uploads import offset_of
 from gallery.services import change_photo
 from gallery.serving import VARIANTS
 from t2isearch.requests import LARGEST_KEY
@@ -101,6 +102,28 @@ class UploadedPhotoSerializer(PhotoSerializer):
 
     class Meta(PhotoSerializer.Meta):
         fields = [*PhotoSerializer.Meta.fields, "duplicate"]
+
+
+class PartialUploadSerializer(serializers.ModelSerializer[PartialUpload]):
+    """How far a resumable upload is, and what became of it.
+
+    `photo` is the key of the photo once it is `added`, `duplicate` whether its owner had the same
+    bytes already, `error` why it was `rejected`.
+    """
+
+    offset = serializers.SerializerMethodField()
+    photo = serializers.IntegerField(source="photo_id", allow_null=True, read_only=True)
+
+    class Meta:
+        model = PartialUpload
+        fields = [
+            "id", "filename", "state", "offset", "length", "photo", "duplicate", "error",
+            "created_at", "expires_at",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+    def get_offset(self, upload: PartialUpload) -> int:
+        return offset_of(upload)
 
 
 class TrashedPhotoSerializer(PhotoSerializer):

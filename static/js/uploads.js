@@ -1,7 +1,11 @@
 // Uploading: choose or drop, three files at a time, each with its progress and what became of it.
+// Large files go in pieces (resumable.js).
+
+import { isReadable, ResumableUpload } from "./resumable.js";
 
 const AT_ONCE = 3;
 const ANNOUNCE_MS = 8000;
+const RESUMABLE_BYTES = 8 * 1024 * 1024;
 
 const panel = document.getElementById("uploads");
 const input = document.getElementById("upload-input");
@@ -48,10 +52,12 @@ function add(files) {
   const rows = document.createDocumentFragment();
   for (const file of files) {
     const row = rowTemplate.cloneNode(true);
-    const item = { file, row, state: "queued", note: "", sent: 0, size: file.size, photo: null };
+    const item = { file, row, state: "queued", note: "", sent: 0, size: file.size, photo: null, stop: null };
     row.querySelector(".upload-name").textContent = file.name;
     row.querySelector("progress").setAttribute("aria-label", file.name);
-    row.querySelector("button").addEventListener("click", () => retry([item]));
+    const [cancelButton, retryButton] = row.querySelectorAll("button");
+    cancelButton.addEventListener("click", () => cancel(item));
+    retryButton.addEventListener("click", () => retry([item]));
     rows.append(row);
     items.push(item);
     counts.queued += 1;
@@ -100,6 +106,19 @@ function retry(failed) {
   pump();
 }
 
+// While it waits or is being sent. It leaves no trace.
+function cancel(item) {
+  item.stop?.();
+  if (queue.includes(item)) queue.splice(queue.indexOf(item), 1);
+  items.splice(items.indexOf(item), 1);
+  item.row.remove();
+  counts[item.state] -= 1;
+  progress(item, 0);
+  bytes.total -= item.size;
+  if (!items.length) panel.hidden = true;
+  pump();
+}
+
 // It was uploaded, but could not be made searchable.
 async function retryPhoto(item) {
   move(item, "processing", text.noteProcessing);
@@ -129,33 +148,70 @@ function csrfToken() {
   return JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
 }
 
-function send(item) {
+const headers = () => ({ "X-CSRFToken": csrfToken(), Accept: "application/json" });
+
+async function send(item) {
   move(item, "uploading", "");
-  const request = new XMLHttpRequest();
-  request.open("POST", text.url);
-  request.responseType = "json";
-  request.setRequestHeader("X-CSRFToken", csrfToken());
-  request.setRequestHeader("Accept", "application/json");
-  request.upload.addEventListener("progress", (event) => {
-    // The body is a little longer than the file: its form wraps it.
-    progress(item, event.total ? (item.size * event.loaded) / event.total : 0);
-  });
-  request.addEventListener("load", () => {
-    answer(item, request);
+  let result;
+  try {
+    if (item.size >= RESUMABLE_BYTES) result = await sendInPieces(item);
+    // 409: the server has no room for another unfinished one.
+    if (!result || result.status === 409) result = await sendWhole(item);
+  } catch (error) {
+    if (!items.includes(item)) return; // cancelled
+    const lost = error.answered ? text.errorServer : text.errorNetwork;
+    move(item, "failed", (await isReadable(item.file)) ? lost : text.errorUnreadable);
     pump();
-  });
-  request.addEventListener("error", async () => {
-    move(item, "failed", (await isReadable(item.file)) ? text.errorNetwork : text.errorUnreadable);
-    pump();
-  });
-  const form = new FormData();
-  form.append("file", item.file, item.file.name);
-  request.send(form);
+    return;
+  }
+  if (!items.includes(item)) return;
+  answer(item, result);
+  pump();
 }
 
-function answer(item, request) {
-  const body = request.response;
-  if (request.status === 201 || request.status === 200) {
+function sendInPieces(item) {
+  const upload = new ResumableUpload(item.file, {
+    url: text.resumableUrl,
+    headers,
+    onProgress(sent) {
+      item.note = "";
+      progress(item, sent);
+    },
+    onLost() {
+      item.note = text.noteLost;
+      draw(item);
+    },
+  });
+  item.stop = () => upload.cancel();
+  return upload.send();
+}
+
+function sendWhole(item) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", text.url);
+    request.responseType = "json";
+    for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
+    request.upload.addEventListener("progress", (event) => {
+      // The body is a little longer than the file: its form wraps it.
+      progress(item, event.total ? (item.size * event.loaded) / event.total : 0);
+    });
+    request.addEventListener("load", () => resolve({
+      status: request.status,
+      body: request.response,
+      retryAfter: Number(request.getResponseHeader("Retry-After")),
+    }));
+    request.addEventListener("error", () => reject(new Error("lost")));
+    request.addEventListener("abort", () => reject(new Error("cancelled")));
+    item.stop = () => request.abort();
+    const form = new FormData();
+    form.append("file", item.file, item.file.name);
+    request.send(form);
+  });
+}
+
+function answer(item, { status, body, retryAfter }) {
+  if (status === 201 || status === 200) {
     item.photo = body.id;
     if (body.duplicate) {
       move(item, "duplicate", text.noteDuplicate);
@@ -164,16 +220,16 @@ function answer(item, request) {
       document.dispatchEvent(new CustomEvent("photo:added", { detail: { id: body.id } }));
       follow(item);
     }
-  } else if (request.status === 429) {
-    pauseFor(Number(request.getResponseHeader("Retry-After")) || 10);
+  } else if (status === 429) {
+    pauseFor(retryAfter || 10);
     progress(item, 0);
     move(item, "queued", text.noteQueued);
     queue.unshift(item);
-  } else if (request.status === 413) {
+  } else if (status === 413) {
     move(item, "rejected", text.errorSize);
-  } else if (request.status === 401 || request.status === 403) {
+  } else if (status === 401 || status === 403) {
     for (const left of [item, ...queue.splice(0)]) move(left, "failed", text.errorSignedOut);
-  } else if (request.status === 400 && body?.errors?.file) {
+  } else if (status === 400 && body?.errors?.file) {
     move(item, "rejected", body.errors.file.join(" "));
   } else {
     move(item, "failed", text.errorServer);
@@ -183,15 +239,6 @@ function answer(item, request) {
 function pauseFor(seconds) {
   pausedUntil = Date.now() + seconds * 1000;
   setTimeout(pump, seconds * 1000 + 50);
-}
-
-async function isReadable(file) {
-  try {
-    await file.slice(0, 1).arrayBuffer();
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 document.addEventListener("photo:state", ({ detail: photo }) => {
@@ -225,9 +272,13 @@ function drawRow({ row, state, note, sent, size: whole, photo }) {
   row.dataset.state = state;
   const share = whole ? sent / whole : 0;
   row.querySelector("progress").value = share;
+  const sending = state === "uploading";
+  row.classList.toggle("is-lost", sending && Boolean(note));
   row.querySelector(".upload-note").textContent =
-    state === "uploading" ? share.toLocaleString(language, { style: "percent" }) : note;
-  row.querySelector("button").hidden = state !== "failed";
+    note || (sending ? share.toLocaleString(language, { style: "percent" }) : "");
+  const [cancelButton, retryButton] = row.querySelectorAll("button");
+  cancelButton.hidden = !["queued", "uploading"].includes(state);
+  retryButton.hidden = state !== "failed";
   if (photo) row.querySelector(".upload-name").href = text.photoUrl.replace("/0/", `/${photo}/`);
 }
 

@@ -52,6 +52,10 @@ class Layout:
         return self.root / "media"
 
     @property
+    def uploads(self) -> Path:
+        return self.root / "uploads"
+
+    @property
     def encoders(self) -> Path:
         return self.root / "encoders"
 

@@ -157,6 +157,8 @@ SERVE_FILES_WITH = ENVIRONMENT.serve_files_with
 MAX_UPLOAD_BYTES = ENVIRONMENT.max_upload_bytes
 MAX_PIXELS = ENVIRONMENT.max_pixels
 DEFAULT_QUOTA_BYTES = ENVIRONMENT.default_quota_bytes
+# Where the bytes of unfinished uploads are kept; all web processes share it.
+UPLOADS_ROOT = ENVIRONMENT.layout.uploads
 # How long a photo stays in the trash.
 TRASH_DAYS = ENVIRONMENT.trash_days
 # How long a worker may hold a piece of work before others may take it, how often it is tried, and
@@ -326,6 +328,10 @@ CELERY_BEAT_SYNC_EVERY = 1
 CELERY_BEAT_SCHEDULE = {
     "gallery-sweep": {"task": "gallery.tasks.sweep", "schedule": 15.0, "options": {"expires": 15}},
     "gallery-purge-trash": {"task": "gallery.tasks.purge_trash", "schedule": crontab(minute="7")},
+    "gallery-expire-uploads": {
+        "task": "gallery.tasks.remove_expired_uploads",
+        "schedule": crontab(minute="37"),
+    },
     "search-verify": {
         "task": "search.tasks.verify_nightly",
         "schedule": crontab(hour="3", minute="30"),
