@@ -15,9 +15,11 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
+from gallery.decoding.problems import BadPicture, Problem
+from gallery.decoding.service import render
 from gallery.models import DiscardedFile, Photo, rendition_path
 from gallery.querysets import PhotoQuerySet
-from gallery.renditions import Renditions, UnreadablePicture, make_renditions
+from gallery.renditions import Renditions
 from gallery.signals import announce, photo_ready
 from gallery.storage import remove_file, store_file
 from t2isearch.leases import backoff, claim, exhausted
@@ -26,7 +28,10 @@ logger = logging.getLogger(__name__)
 
 MISSING = gettext_noop("The stored original is gone.")
 UNREADABLE = gettext_noop("The picture can't be decoded.")
+TOO_SLOW = gettext_noop("The picture takes too long to decode.")
+TOO_MUCH_MEMORY = gettext_noop("The picture needs too much memory to decode.")
 GAVE_UP = gettext_noop("The picture could not be processed, although it was tried several times.")
+REASONS = {Problem.TOO_SLOW: TOO_SLOW, Problem.TOO_MUCH_MEMORY: TOO_MUCH_MEMORY}
 
 
 def photos_wait() -> bool:
@@ -63,10 +68,11 @@ def process_photo(photo: Photo) -> None:
         if original is None:
             _fail(photo, MISSING)
         else:
-            _store(photo, make_renditions(io.BytesIO(original)))
-    except UnreadablePicture as error:
-        logger.info("photo %s can't be decoded: %s", photo.pk, error)
-        _fail(photo, UNREADABLE)
+            _store(photo, render(io.BytesIO(original)))
+    except BadPicture as bad:
+        logger.info("photo %s can't be decoded: %s", photo.pk, bad)
+        # It would be the same another time. Who thinks otherwise has the Retry button.
+        _fail(photo, REASONS.get(bad.problem, UNREADABLE))
     except Exception:
         # Storage or database trouble may pass; a bug must not stop the other photos.
         logger.exception("photo %s: attempt %s failed", photo.pk, photo.attempts)

@@ -51,7 +51,7 @@ DESCRIPTIONS = {
     406: "Only JSON is answered, and `Accept` asks for something else.",
     415: "The body is of a type that is not read here.",
     429: "Too many requests; `Retry-After` says how many seconds to wait.",
-    503: "The search is down for the moment; `Retry-After` says when to try again.",
+    503: "What it takes is not there for the moment; `Retry-After` says when to try again.",
 }
 
 Responses = dict[tuple[int, str], OpenApiResponse]
