@@ -18,10 +18,11 @@ from django.utils.translation import gettext_noop
 from gallery.decoding.problems import BadPicture, Problem
 from gallery.decoding.service import render
 from gallery.models import DiscardedFile, Photo, rendition_path
+from gallery.provisional import drop, keep, note_provisional
 from gallery.querysets import PhotoQuerySet
 from gallery.renditions import Renditions
 from gallery.signals import announce, photo_ready
-from gallery.storage import remove_file, store_file
+from gallery.storage import store_file
 from t2isearch.leases import backoff, claim, exhausted
 
 logger = logging.getLogger(__name__)
@@ -96,11 +97,12 @@ def _read_original(photo: Photo) -> bytes | None:
 
 
 def _store(photo: Photo, renditions: Renditions) -> None:
-    names: list[str] = []
+    thumbnail, preview = rendition_path(photo, "512.jpg"), rendition_path(photo, "1600.jpg")
+    names = (thumbnail, preview)
+    note_provisional(names)
     try:
-        for name, content in (("512.jpg", renditions.thumbnail), ("1600.jpg", renditions.preview)):
-            names.append(store_file(rendition_path(photo, name), ContentFile(content)))
-        thumbnail, preview = names
+        store_file(thumbnail, ContentFile(renditions.thumbnail))
+        store_file(preview, ContentFile(renditions.preview))
         metadata = renditions.metadata
         with transaction.atomic():
             # Only the one who still finds it waiting may record it: the photo may have been deleted
@@ -125,17 +127,13 @@ def _store(photo: Photo, renditions: Renditions) -> None:
                 longitude=metadata.longitude,
             )
             if recorded:
+                keep(names)
                 announce(photo_ready, photo)
     except BaseException:
-        _remove(names)
+        drop(names)
         raise
     if not recorded:
-        _remove(names)
-
-
-def _remove(names: list[str]) -> None:
-    for name in names:
-        remove_file(name)
+        drop(names)
 
 
 def _fail(photo: Photo, reason: str) -> None:
