@@ -169,13 +169,6 @@ def read_environment() -> Environment:
         0,
         "a whole number of megabytes",
     )
-    decode_timeout_s = positive("DECODE_TIMEOUT_SECONDS", 30)
-    work_lease_s = positive("WORK_LEASE_SECONDS", 90)
-    if decode_timeout_s >= work_lease_s:
-        problems.append(
-            "DECODE_TIMEOUT_SECONDS must be less than WORK_LEASE_SECONDS: a photo is held while it "
-            "is decoded."
-        )
 
     environment = Environment(
         layout=layout,
@@ -199,10 +192,10 @@ def read_environment() -> Environment:
         keep_embeddings=read(
             "KEEP_EMBEDDINGS", lambda: env.bool("KEEP_EMBEDDINGS"), True, "true or false"
         ),
-        work_lease_s=work_lease_s,
+        work_lease_s=positive("WORK_LEASE_SECONDS", 90),
         max_upload_bytes=positive("MAX_UPLOAD_MB", 50) * 1024 * 1024,
         max_pixels=positive("MAX_PIXELS", 120_000_000),
-        decode_timeout_s=decode_timeout_s,
+        decode_timeout_s=positive("DECODE_TIMEOUT_SECONDS", 30),
         decode_memory_bytes=decode_memory_mb * 1024 * 1024 or None,
         default_quota_bytes=default_quota_mb * 1024 * 1024 or None,
         trash_days=positive("TRASH_DAYS", 30),
