@@ -7,7 +7,7 @@ from typing import Any, Self
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
@@ -46,7 +46,20 @@ class User(AbstractUser):
     def save(self, *args: Any, **kwargs: Any) -> None:
         # django-allauth looks addresses up in lower case.
         self.email = self.email.lower()
-        super().save(*args, **kwargs)
+        # Set by `set_password` until it is saved, whichever way the password is changed, and not
+        # where its hash alone is made anew.
+        new_password = getattr(self, "_password", None) is not None and not self._state.adding
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            if new_password:
+                self.end_tokens()
+
+    def end_tokens(self) -> None:
+        """Make programs ask anew. Who changes a password means to lock others out."""
+        from rest_framework.authtoken.models import Token  # which needs this module first
+
+        Token.objects.filter(user=self).delete()
+        AccessToken.objects.filter(owner=self).delete()
 
     @property
     def storage_limit(self) -> int | None:

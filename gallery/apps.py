@@ -9,10 +9,7 @@ class GalleryConfig(AppConfig):
     verbose_name = _("Gallery")
 
     def ready(self) -> None:
-        import pillow_heif
-        from PIL import Image
-
         from gallery import receivers  # noqa: F401 - connects them
+        from gallery.formats import register_formats
 
-        Image.init()
-        pillow_heif.register_heif_opener()
+        register_formats()

@@ -34,3 +34,12 @@ FILE_SUFFIXES = (
     ".tiff", ".webp",
 )  # fmt: skip
 ACCEPT = ",".join([*sorted(EXTENSIONS), *FILE_SUFFIXES])
+
+
+def register_formats() -> None:
+    """Make Pillow know all of them. Once for each process that decodes."""
+    import pillow_heif
+    from PIL import Image, ImageCms  # noqa: F401 - loaded now, while files may still be opened
+
+    Image.init()
+    pillow_heif.register_heif_opener()

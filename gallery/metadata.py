@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, TypeVar
 
-from django.utils import timezone
 from PIL import ExifTags, Image
 
 logger = logging.getLogger(__name__)
@@ -23,6 +22,7 @@ Value = TypeVar("Value")
 # No photo is older than the first one. The other end leaves room for every time zone: a moment that
 # falls out of Python's years in UTC could be stored and never be read again.
 EARLIEST, LATEST = datetime(1826, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+MOST_TEXT = 120
 # Each time with its offset from UTC: when it was taken, digitised, changed.
 TIMES = (
     (ExifTags.Base.DateTimeOriginal, ExifTags.Base.OffsetTimeOriginal),
@@ -48,8 +48,11 @@ class Metadata:
     longitude: float | None = None
 
 
-def read_metadata(image: Image.Image) -> Metadata:
-    """Read the EXIF of an opened picture. Broken EXIF is no error: it gives what can be read."""
+def read_metadata(image: Image.Image, *, time_zone: tzinfo) -> Metadata:
+    """Read the EXIF of an opened picture. Broken EXIF is no error: it gives what can be read.
+
+    `time_zone` is that of clocks which don't say theirs.
+    """
     try:
         exif = image.getexif()
     except Exception:
@@ -62,9 +65,9 @@ def read_metadata(image: Image.Image) -> Metadata:
     if latitude is None or longitude is None:
         latitude = longitude = None
     return Metadata(
-        taken_at=_taken_at(exif, details),
+        taken_at=_taken_at(exif, details, time_zone),
         camera=_read(lambda: _camera(exif)) or "",
-        lens=_read(lambda: _text(details[ExifTags.Base.LensModel])[:120]) or "",
+        lens=_read(lambda: _text(details[ExifTags.Base.LensModel])[:MOST_TEXT]) or "",
         f_number=_read(lambda: _positive(details[ExifTags.Base.FNumber], most=200)),
         exposure_time_s=_read(lambda: _positive(details[ExifTags.Base.ExposureTime], most=100_000)),
         iso=_read(lambda: _iso(details[ExifTags.Base.ISOSpeedRatings])),
@@ -91,20 +94,24 @@ def _read(parse: Callable[[], Value]) -> Value | None:
         return None
 
 
-def _taken_at(exif: Mapping[int, Any], details: Mapping[int, Any]) -> datetime | None:
+def _taken_at(
+    exif: Mapping[int, Any], details: Mapping[int, Any], time_zone: tzinfo
+) -> datetime | None:
     # The time of the last change is written beside the make, the rest with the other details.
     written = {**details, ExifTags.Base.DateTime: exif.get(ExifTags.Base.DateTime)}
-    moments = (_read(lambda: _moment(written, *tags)) for tags in TIMES)  # noqa: B023 - read at once
+    moments = (_read(lambda: _moment(written, *tags, time_zone)) for tags in TIMES)  # noqa: B023 - read at once
     return next((moment for moment in moments if moment is not None), None)
 
 
-def _moment(written: Mapping[int, Any], time_tag: int, offset_tag: int) -> datetime:
+def _moment(
+    written: Mapping[int, Any], time_tag: int, offset_tag: int, time_zone: tzinfo
+) -> datetime:
     moment = datetime.strptime(_text(written[time_tag]), "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007
     # Without an offset that can be read (cameras write blanks between the colons) the camera's
     # clock is taken to show the site's time.
     offset = _text(written.get(offset_tag, ""))
     aware = _read(lambda: datetime.strptime(offset, "%z").tzinfo)
-    taken_at = moment.replace(tzinfo=aware) if aware else timezone.make_aware(moment)
+    taken_at = moment.replace(tzinfo=aware or time_zone)
     if not EARLIEST <= taken_at < LATEST:  # a camera whose clock was never set
         raise ValueError(taken_at)
     return taken_at
@@ -113,7 +120,7 @@ def _moment(written: Mapping[int, Any], time_tag: int, offset_tag: int) -> datet
 def _camera(exif: Mapping[int, Any]) -> str:
     make, model = _text(exif.get(ExifTags.Base.Make, "")), _text(exif.get(ExifTags.Base.Model, ""))
     name = model if model.lower().startswith(make.lower()) else f"{make} {model}"
-    return name.strip()[:120]
+    return name.strip()[:MOST_TEXT]
 
 
 def _positive(value: Any, *, most: float) -> float:

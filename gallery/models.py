@@ -365,7 +365,7 @@ class PartialUpload(models.Model):
 
 
 class DiscardedFile(Leased):
-    """A stored file whose photo is gone: written in the transaction that removes the photo."""
+    """A stored file that goes: its photo is gone, or there is none yet (`provisional.py`)."""
 
     name = models.CharField(max_length=200, unique=True)
 

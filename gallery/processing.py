@@ -15,18 +15,24 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
+from gallery.decoding.problems import BadPicture, Problem
+from gallery.decoding.service import render
 from gallery.models import DiscardedFile, Photo, rendition_path
+from gallery.provisional import drop, keep, note_provisional
 from gallery.querysets import PhotoQuerySet
-from gallery.renditions import Renditions, UnreadablePicture, make_renditions
+from gallery.renditions import Renditions
 from gallery.signals import announce, photo_ready
-from gallery.storage import remove_file, store_file
+from gallery.storage import store_file
 from t2isearch.leases import backoff, claim, exhausted
 
 logger = logging.getLogger(__name__)
 
 MISSING = gettext_noop("The stored original is gone.")
 UNREADABLE = gettext_noop("The picture can't be decoded.")
+TOO_SLOW = gettext_noop("The picture takes too long to decode.")
+TOO_MUCH_MEMORY = gettext_noop("The picture needs too much memory to decode.")
 GAVE_UP = gettext_noop("The picture could not be processed, although it was tried several times.")
+REASONS = {Problem.TOO_SLOW: TOO_SLOW, Problem.TOO_MUCH_MEMORY: TOO_MUCH_MEMORY}
 
 
 def photos_wait() -> bool:
@@ -63,10 +69,11 @@ def process_photo(photo: Photo) -> None:
         if original is None:
             _fail(photo, MISSING)
         else:
-            _store(photo, make_renditions(io.BytesIO(original)))
-    except UnreadablePicture as error:
-        logger.info("photo %s can't be decoded: %s", photo.pk, error)
-        _fail(photo, UNREADABLE)
+            _store(photo, render(io.BytesIO(original)))
+    except BadPicture as bad:
+        logger.info("photo %s can't be decoded: %s", photo.pk, bad)
+        # It would be the same another time. Who thinks otherwise has the Retry button.
+        _fail(photo, REASONS.get(bad.problem, UNREADABLE))
     except Exception:
         # Storage or database trouble may pass; a bug must not stop the other photos.
         logger.exception("photo %s: attempt %s failed", photo.pk, photo.attempts)
@@ -90,11 +97,12 @@ def _read_original(photo: Photo) -> bytes | None:
 
 
 def _store(photo: Photo, renditions: Renditions) -> None:
-    names: list[str] = []
+    thumbnail, preview = rendition_path(photo, "512.jpg"), rendition_path(photo, "1600.jpg")
+    names = (thumbnail, preview)
+    note_provisional(names)
     try:
-        for name, content in (("512.jpg", renditions.thumbnail), ("1600.jpg", renditions.preview)):
-            names.append(store_file(rendition_path(photo, name), ContentFile(content)))
-        thumbnail, preview = names
+        store_file(thumbnail, ContentFile(renditions.thumbnail))
+        store_file(preview, ContentFile(renditions.preview))
         metadata = renditions.metadata
         with transaction.atomic():
             # Only the one who still finds it waiting may record it: the photo may have been deleted
@@ -119,17 +127,13 @@ def _store(photo: Photo, renditions: Renditions) -> None:
                 longitude=metadata.longitude,
             )
             if recorded:
+                keep(names)
                 announce(photo_ready, photo)
     except BaseException:
-        _remove(names)
+        drop(names)
         raise
     if not recorded:
-        _remove(names)
-
-
-def _remove(names: list[str]) -> None:
-    for name in names:
-        remove_file(name)
+        drop(names)
 
 
 def _fail(photo: Photo, reason: str) -> None:

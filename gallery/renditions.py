@@ -6,6 +6,7 @@ import base64
 import io
 import warnings
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import IO
 
 from PIL import Image, ImageCms
@@ -47,21 +48,22 @@ class Renditions:
     metadata: Metadata
 
 
-def make_renditions(original: IO[bytes]) -> Renditions:
+def make_renditions(original: IO[bytes], *, time_zone: tzinfo = UTC) -> Renditions:
     """Decode `original` once and make everything from it.
 
     A JPEG is decoded at the smallest scale that is no smaller than the preview (`Image.draft`),
-    which takes a fraction of the time of a full decode.
+    which takes a fraction of the time of a full decode. `time_zone` is that of the camera's clock,
+    where the picture does not say.
 
     Raises:
         UnreadablePicture: the bytes are no picture that can be decoded.
-        MemoryError: there was no room for it; another time there may be.
+        MemoryError: there was no room for it.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(original, formats=OPENABLE) as image:
-                metadata = read_metadata(image)
+                metadata = read_metadata(image, time_zone=time_zone)
                 longest = max(image.size)
                 width, height = (max(1, side * PREVIEW_SIDE // longest) for side in image.size)
                 image.draft("RGB", (width, height))

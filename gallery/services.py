@@ -17,8 +17,9 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from gallery.models import DiscardedFile, Photo, original_path
+from gallery.provisional import drop, keep, note_provisional
 from gallery.signals import announce, photo_ready, photo_retried
-from gallery.storage import remove_file, store_file
+from gallery.storage import store_file
 from gallery.tasks import remove_discarded_files, render_photos
 from gallery.validators import RejectedUpload, check_picture, check_size
 from t2isearch.dispatch import wake
@@ -60,8 +61,10 @@ def add_photo(*, owner: User, file: File[bytes], filename: str) -> AddedPhoto:
         height=facts.height,
     )
     file.seek(0)
-    photo.original = stored = store_file(original_path(photo, filename), file)
+    photo.original = stored = original_path(photo, filename)
+    note_provisional([stored])
     try:
+        store_file(stored, file)
         with transaction.atomic():
             # One upload of a person at a time from here, so that quota and duplicates are exact.
             get_user_model().objects.select_for_update().get(pk=owner.pk)
@@ -71,12 +74,13 @@ def add_photo(*, owner: User, file: File[bytes], filename: str) -> AddedPhoto:
                 # In the order of the keys, whoever uploads several at once.
                 photo.created_at = timezone.now()
                 photo.save()
+                keep([stored])
                 wake(render_photos)
     except BaseException:
-        remove_file(stored)
+        drop([stored])
         raise
     if known is not None:
-        remove_file(stored)
+        drop([stored])
         return AddedPhoto(_out_of_trash(known), duplicate=True)
     return AddedPhoto(photo, duplicate=False)
 

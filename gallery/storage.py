@@ -23,9 +23,11 @@ def store_file(name: str, content: File[Any]) -> str:
         raise
 
 
-def remove_file(name: str) -> None:
-    """Remove what turned out not to be needed. Where even that fails, the file stays."""
+def remove_file(name: str) -> bool:
+    """Remove what turned out not to be needed; whether that worked."""
     try:
         default_storage.delete(name)
     except Exception:
-        logger.exception("%s can't be removed and stays in the storage", name)
+        logger.exception("%s can't be removed now", name)
+        return False
+    return True

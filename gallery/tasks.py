@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.utils import timezone
 
 from gallery import processing
 from gallery.models import DiscardedFile
@@ -31,7 +32,7 @@ def sweep() -> None:
     processing.fail_abandoned_photos()
     if processing.photos_wait():
         wake(render_photos)
-    if DiscardedFile.objects.exists():
+    if DiscardedFile.objects.filter(due_at__lte=timezone.now()).exists():
         wake(remove_discarded_files)
 
 

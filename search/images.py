@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from accounts.models import User
-from gallery.renditions import UnreadablePicture, make_renditions
-from gallery.validators import RejectedUpload, check_picture, check_size
+from gallery.decoding.problems import BadPicture
+from gallery.decoding.service import DecoderUnavailable, render
+from gallery.validators import check_picture, check_size, not_now, rejection
 from search.encoders import EncoderUnavailable, EncodingError, load_image_encoder
 from search.indexing import read_embedding
 from search.models import ImageQuery, SearchIndex
@@ -80,11 +81,12 @@ def take_picture(owner: User, file: File[bytes]) -> ImageQuery:
 
 def _rendition(file: IO[bytes]) -> bytes:
     """What a photo's thumbnail would be, so that both are embedded alike."""
-    file.seek(0)
     try:
-        return make_renditions(file).thumbnail
-    except UnreadablePicture as error:
-        raise RejectedUpload(_("The picture is damaged or incomplete."), code="damaged") from error
+        return render(file).thumbnail
+    except BadPicture as bad:
+        raise rejection(bad) from bad
+    except DecoderUnavailable as unavailable:
+        raise not_now() from unavailable
 
 
 def image_embedding(index: SearchIndex, owner: User, image_id: int) -> NDArray[np.float32]:

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
 from t2isearch.embedded.state import BASE_DIR
+from t2isearch.settings.environment import read_environment
 from tests.configuration import (
     COMPOSE_ONLY,
     documented_variables,
@@ -67,3 +71,25 @@ def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
         return completed.stdout
 
     assert read(shown) == read({})
+
+
+@pytest.mark.parametrize(
+    ("secret", "sentence"), [("change-me", "value of .env.example"), ("short", "at least 32")]
+)
+def test_a_secret_that_is_none_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, secret: str, sentence: str
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", secret)
+    with pytest.raises(ImproperlyConfigured, match=sentence):
+        read_environment()
+
+
+def test_a_shared_database_needs_a_shared_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", "")
+    monkeypatch.setenv("DEBUG", "false")
+    monkeypatch.setenv("VAR_DIR", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://t2isearch@localhost/t2isearch")
+    with pytest.raises(ImproperlyConfigured, match="SECRET_KEY must be set"):
+        read_environment()

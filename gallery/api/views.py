@@ -36,7 +36,7 @@ from gallery.models import Album, Photo
 from gallery.querysets import AlbumQuerySet, PhotoQuerySet
 from gallery.services import add_photo, known_photos
 from gallery.trash import delete_for_good, ensure_trashed, move_to_trash, restore
-from gallery.validators import RejectedUpload, too_large
+from gallery.validators import NotDecodedNow, RejectedUpload, too_large
 from t2isearch.api_errors import SIGNED_IN, errors
 from t2isearch.requests import positive_ints, signed_in
 
@@ -69,6 +69,12 @@ class NewestFirst(CursorPagination):
             if parameter["name"] == "limit":
                 parameter["schema"] |= {"minimum": 1, "maximum": self.max_page_size}
         return parameters
+
+
+class Unavailable(exceptions.APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "unavailable"
+    wait = 60
 
 
 KEY = OpenApiParameter("id", OpenApiTypes.INT64, OpenApiParameter.PATH)
@@ -164,7 +170,7 @@ class PhotoViewSet(
             201: UploadedPhotoSerializer,
             200: OpenApiResponse(UploadedPhotoSerializer, "The same bytes were there already."),
             **SIGNED_IN,
-            **errors(400, 415),
+            **errors(400, 415, 503),
         },
     )
     def create(self, request: Request) -> Response:
@@ -176,6 +182,8 @@ class PhotoViewSet(
         file = upload.validated_data["file"]
         try:
             added = add_photo(owner=signed_in(request), file=file, filename=file.name)
+        except NotDecodedNow as not_now:
+            raise Unavailable(" ".join(not_now.messages)) from not_now
         except RejectedUpload as rejected:
             raise serializers.ValidationError(
                 {"file": rejected.messages}, code=rejected.code

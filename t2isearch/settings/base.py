@@ -156,6 +156,11 @@ SERVE_FILES_WITH = ENVIRONMENT.serve_files_with
 
 MAX_UPLOAD_BYTES = ENVIRONMENT.max_upload_bytes
 MAX_PIXELS = ENVIRONMENT.max_pixels
+# Each decoder (gallery/decoding) has so long for a picture, and so much address space for its life.
+# The most that was seen of any format is 24 bytes a pixel (WebP with transparency); the rest is for
+# the decoder itself and its threads.
+DECODE_TIMEOUT_S = float(ENVIRONMENT.decode_timeout_s)
+DECODE_MEMORY_BYTES = ENVIRONMENT.decode_memory_bytes or 24 * MAX_PIXELS + 1024**3
 DEFAULT_QUOTA_BYTES = ENVIRONMENT.default_quota_bytes
 # Where the bytes of unfinished uploads are kept; all web processes share it.
 UPLOADS_ROOT = ENVIRONMENT.layout.uploads

@@ -52,6 +52,8 @@ class Environment:
     work_lease_s: int
     max_upload_bytes: int
     max_pixels: int
+    decode_timeout_s: int
+    decode_memory_bytes: int | None
     default_quota_bytes: int | None
     trash_days: int
     upload_rate: str
@@ -173,6 +175,12 @@ def read_environment() -> Environment:
         0,
         "a whole number of megabytes",
     )
+    decode_memory_mb = read(
+        "DECODE_MEMORY_MB",
+        lambda: max(0, env.int("DECODE_MEMORY_MB")),
+        0,
+        "a whole number of megabytes",
+    )
 
     environment = Environment(
         layout=layout,
@@ -208,6 +216,8 @@ def read_environment() -> Environment:
         work_lease_s=positive("WORK_LEASE_SECONDS", 90),
         max_upload_bytes=positive("MAX_UPLOAD_MB", 50) * 1024 * 1024,
         max_pixels=positive("MAX_PIXELS", 120_000_000),
+        decode_timeout_s=positive("DECODE_TIMEOUT_SECONDS", 30),
+        decode_memory_bytes=decode_memory_mb * 1024 * 1024 or None,
         default_quota_bytes=default_quota_mb * 1024 * 1024 or None,
         trash_days=positive("TRASH_DAYS", 30),
         upload_rate=rate("UPLOAD_RATE", "1200/minute"),

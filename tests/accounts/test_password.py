@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from django.core.mail import EmailMessage
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
+from rest_framework.authtoken.models import Token
 
-from accounts.models import User
+from accounts.models import Scope, User
+from accounts.tokens import create_token
 
 PASSWORD = "correct horse battery"
 NEW_PASSWORD = "staple of another horse"
@@ -53,6 +57,65 @@ def test_changing_the_password_ends_other_sessions(client: Client, ada: User) ->
 
     assert client.get(reverse("accounts:profile")).status_code == 200
     assert elsewhere.get(reverse("accounts:profile")).status_code == 302
+
+
+def by_the_page(ada: User, outbox: list[EmailMessage]) -> None:
+    client = Client()
+    client.force_login(ada)
+    client.post(reverse("account_change_password"), change(PASSWORD))
+
+
+def by_mail(ada: User, outbox: list[EmailMessage]) -> None:
+    client = Client()
+    client.post(reverse("account_reset_password"), {"email": ada.email})
+    page = client.get(link_in(outbox[0]), follow=True)
+    new = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+    client.post(page.redirect_chain[-1][0], new)
+
+
+def by_an_administrator(ada: User, outbox: list[EmailMessage]) -> None:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root", "root@example.com", PASSWORD))
+    new = {"usable_password": "true", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+    client.post(reverse("admin:auth_user_password_change", args=[ada.pk]), new)
+
+
+@pytest.mark.parametrize("way", [by_the_page, by_mail, by_an_administrator])
+def test_a_new_password_ends_the_tokens(
+    ada: User,
+    bob: User,
+    mailoutbox: list[EmailMessage],
+    way: Callable[[User, list[EmailMessage]], None],
+) -> None:
+    secrets = {}
+    for person in (ada, bob):
+        access = create_token(owner=person, name="backup", scopes=[Scope.PHOTOS_READ]).secret
+        secrets[person] = {"Bearer": access, "Token": Token.objects.create(user=person).key}
+
+    way(ada, mailoutbox)
+
+    ada.refresh_from_db()
+    assert ada.check_password(NEW_PASSWORD)
+    for person, status in ((ada, 401), (bob, 200)):
+        for word, secret in secrets[person].items():
+            client = Client(headers={"Authorization": f"{word} {secret}"})
+            assert client.get("/api/v1/photos/").status_code == status
+
+
+def test_signing_in_ends_no_token(client: Client, ada: User, settings: Settings) -> None:
+    """Not even where the hash of the password is made anew, by a better hasher."""
+    token = Token.objects.create(user=ada)
+    before = ada.password
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+        *settings.PASSWORD_HASHERS,
+    ]
+    client.post(reverse("account_login"), {"login": "Ada", "password": PASSWORD})
+    ada.refresh_from_db()
+    assert ada.password != before
+    ada.first_name = "Ada"
+    ada.save()
+    assert Token.objects.get() == token
 
 
 @pytest.mark.parametrize("email", ["ada@example.com", "ADA@example.com"])

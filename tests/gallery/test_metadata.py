@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -10,11 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 from PIL.TiffImagePlugin import IFDRational
-from pytest_django import Settings
 
+from gallery.decoding.service import probe, render
 from gallery.metadata import Metadata, read_metadata
-from gallery.renditions import make_renditions
-from gallery.validators import check_picture
 from tests.gallery.pictures import exif_with, opened, quartered, saved
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -28,7 +27,9 @@ BERLIN: dict[int, Any] = {
 
 def metadata_of(exif: Image.Exif | bytes) -> Metadata:
     content = exif if isinstance(exif, bytes) else exif.tobytes()
-    return read_metadata(opened(saved(quartered((32, 24)), exif=content)))
+    return read_metadata(
+        opened(saved(quartered((32, 24)), exif=content)), time_zone=ZoneInfo("Europe/Berlin")
+    )
 
 
 def moment(hour: int, year: int = 2021) -> datetime:
@@ -65,12 +66,10 @@ def moment(hour: int, year: int = 2021) -> datetime:
     ],
 )
 def test_time(
-    settings: Settings,
     main: dict[int, Any],
     details: dict[int, Any],
     expected: datetime | None,
 ) -> None:
-    settings.TIME_ZONE = "Europe/Berlin"
     assert metadata_of(exif_with(main, details)).taken_at == expected
 
 
@@ -144,8 +143,8 @@ TAGS = st.sampled_from([
 
 def is_understood(content: bytes) -> None:
     """Nothing raises, and everything that comes out can be stored and read again."""
-    assert check_picture(io.BytesIO(content)).width in {32, 24}
-    found = make_renditions(io.BytesIO(content)).metadata
+    assert probe(io.BytesIO(content)).width in {32, 24}
+    found = render(io.BytesIO(content)).metadata
     assert "\x00" not in found.camera
     assert len(found.camera) <= 120
     if found.taken_at is not None:

@@ -110,7 +110,7 @@ def test_what_may_pass_is_tried_again_after_a_pause(
 ) -> None:
     photo = add(ann)
     original = files(media)
-    with patch.object(processing, "make_renditions", side_effect=fault):
+    with patch.object(processing, "render", side_effect=fault):
         process_due_photos(for_seconds=30)
     photo.refresh_from_db()
     assert (photo.state, photo.attempts) == ("processing", 1)
@@ -155,7 +155,7 @@ def test_a_storage_that_stalls_is_not_the_pictures_fault(ann: User) -> None:
 
 def test_after_the_last_attempt_it_has_failed_with_a_reason(ann: User, settings: Settings) -> None:
     add(ann, 1)
-    with patch.object(processing, "make_renditions", side_effect=Full):
+    with patch.object(processing, "render", side_effect=Full):
         for _ in range(settings.WORK_MAX_ATTEMPTS):
             due_now()
             process_due_photos(for_seconds=30)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,8 +22,10 @@ from PIL import Image
 from pytest_django import Settings
 
 from accounts.models import User
+from gallery.decoding.problems import BadPicture
 from gallery.formats import MEDIA_TYPES
 from gallery.models import Photo
+from gallery.probing import probe_picture
 from gallery.services import AddedPhoto, add_photo, clean_filename
 from gallery.validators import RejectedUpload
 from tests.conftest import draw_picture
@@ -170,10 +173,14 @@ def test_too_many_pixels_are_rejected_before_they_are_decoded(
     bomb = saved(Image.new("1", (side, side)), picture_format, **options)
     assert len(bomb) < 1_000_000
 
-    with patch("PIL.ImageFile.ImageFile.load", side_effect=AssertionError("decoded")):
-        status, body = upload(client, bomb)
+    status, body = upload(client, bomb)
     assert status == 400
     assert "more than 1 megapixels" in body["file"][0]
+    with (
+        patch("PIL.ImageFile.ImageFile.load", side_effect=AssertionError("decoded")),
+        pytest.raises(BadPicture, match="too_many_pixels"),
+    ):
+        probe_picture(io.BytesIO(bomb), max_pixels=1_000_000)
 
 
 def test_a_bomb_beyond_pillows_own_limit_is_rejected(client: Client) -> None:
