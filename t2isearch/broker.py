@@ -16,19 +16,19 @@ from queue import Empty
 from typing import Any
 
 from kombu.exceptions import ChannelError
-from kombu.transport import TRANSPORT_ALIASES, filesystem
+from kombu.transport import TRANSPORT_ALIASES, filesystem, virtual
 from kombu.utils.json import dumps, loads
 
 
-class Channel(filesystem.Channel):  # type: ignore[misc]
+class Channel(filesystem.Channel):
     """Names and contents are kombu's own; only how they get there is not."""
 
-    def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
         # Sorted by name when they are read.
         name = f"{time.monotonic_ns() // 1_000_000}_{uuid.uuid4()}.{queue}.msg"
-        _write_whole(Path(self.data_folder_out, name), dumps(payload))
+        _write_whole(Path(self.data_folder_out, name), dumps(message))
 
-    def _get(self, queue: str) -> Any:
+    def _get(self, queue: str, timeout: float | None = None) -> Any:
         for file in sorted(Path(self.data_folder_in).iterdir()):
             if file.name.partition(".")[2] != f"{queue}.msg":
                 continue
@@ -42,7 +42,9 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
             return loads(message)
         raise Empty
 
-    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+    def _queue_bind(
+        self, exchange: str, routing_key: str | None, pattern: str | None, queue: str | None
+    ) -> None:
         bound = filesystem.exchange_queue_t(routing_key or "", pattern or "", queue or "")
         with self._table_of(exchange) as table:
             if bound not in table:
@@ -52,9 +54,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
         self, queue: str, exchange: str, routing_key: str, pattern: str, *args: Any, **kwargs: Any
     ) -> None:
         # As kombu's own begins.
-        filesystem.virtual.Channel._delete(
-            self, queue, exchange, routing_key, pattern, *args, **kwargs
-        )
+        virtual.Channel._delete(self, queue, exchange, routing_key, pattern, *args, **kwargs)
         bound = filesystem.exchange_queue_t(routing_key or "", pattern or "", queue or "")
         with self._table_of(exchange) as table:
             if bound in table:
@@ -63,7 +63,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
     @contextmanager
     def _table_of(self, exchange: str) -> Iterator[list[Any]]:
         """The exchange's table, for changing it: nobody else does meanwhile."""
-        file = self._exchange_file(exchange)
+        file: Path = self._exchange_file(exchange)  # type: ignore[attr-defined]
         self.control_folder.mkdir(exist_ok=True)
         with (self.control_folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -74,7 +74,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
                 _write_whole(file, dumps(table))
 
 
-class Transport(filesystem.Transport):  # type: ignore[misc]
+class Transport(filesystem.Transport):
     Channel = Channel
 
 
