@@ -23,7 +23,7 @@ from kombu.utils.json import dumps, loads
 class Channel(filesystem.Channel):
     """Names and contents are kombu's own; only how they get there is not."""
 
-    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # type: ignore[override]
         # Sorted by name when they are read.
         name = f"{time.monotonic_ns() // 1_000_000}_{uuid.uuid4()}.{queue}.msg"
         _write_whole(Path(self.data_folder_out, name), dumps(message))
