@@ -51,7 +51,11 @@ class Engine:
 
         uri = getattr(self, f"_start_{self.name}")()
         configure(
-            MILVUS_URI=uri, MILVUS_TOKEN="", MILVUS_TIMEOUT_S=600.0, MILVUS_SEARCH_TIMEOUT_S=120.0
+            MILVUS_URI=uri,
+            MILVUS_TOKEN="",
+            MILVUS_PARTITIONS=None,
+            MILVUS_TIMEOUT_S=600.0,
+            MILVUS_SEARCH_TIMEOUT_S=120.0,
         )
         milvus.disconnect()
 

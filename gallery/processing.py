@@ -86,6 +86,19 @@ def process_photo(photo: Photo) -> None:
             )
 
 
+def render_again(photo: Photo) -> bool:
+    """Make the renditions and facts of a ready photo anew, as this version makes them.
+
+    Its vectors stay. Returns whether it was done: not where the photo was deleted or rendered
+    meanwhile, or its original is gone.
+
+    Raises:
+        BadPicture, DecoderUnavailable: what was there stays.
+    """
+    original = _read_original(photo)
+    return original is not None and _store(photo, render(io.BytesIO(original)), again=True)
+
+
 def _read_original(photo: Photo) -> bytes | None:
     """The bytes of the original; None when it is gone."""
     try:
@@ -96,7 +109,8 @@ def _read_original(photo: Photo) -> bytes | None:
     return content
 
 
-def _store(photo: Photo, renditions: Renditions) -> None:
+def _store(photo: Photo, renditions: Renditions, *, again: bool = False) -> bool:
+    """Whether the renditions were recorded as the photo's."""
     thumbnail, preview = rendition_path(photo, "512.jpg"), rendition_path(photo, "1600.jpg")
     names = (thumbnail, preview)
     note_provisional(names)
@@ -105,9 +119,14 @@ def _store(photo: Photo, renditions: Renditions) -> None:
         store_file(preview, ContentFile(renditions.preview))
         metadata = renditions.metadata
         with transaction.atomic():
-            # Only the one who still finds it waiting may record it: the photo may have been deleted
-            # or rendered by another worker meanwhile.
-            recorded = Photo.objects.filter(pk=photo.pk, state=Photo.State.PROCESSING).update(
+            # Only the one who still finds it as it was may record it: the photo may have been
+            # deleted or rendered by another worker meanwhile.
+            as_it_was = (
+                {"state": Photo.State.READY, "thumbnail": photo.thumbnail.name}
+                if again
+                else {"state": Photo.State.PROCESSING}
+            )
+            recorded = Photo.objects.filter(pk=photo.pk, **as_it_was).update(
                 state=Photo.State.READY,
                 error="",
                 thumbnail=thumbnail,
@@ -128,12 +147,19 @@ def _store(photo: Photo, renditions: Renditions) -> None:
             )
             if recorded:
                 keep(names)
-                announce(photo_ready, photo)
+                if again:
+                    DiscardedFile.objects.bulk_create(
+                        DiscardedFile(name=str(old.name))
+                        for old in (photo.thumbnail, photo.preview)
+                    )
+                else:
+                    announce(photo_ready, photo)
     except BaseException:
         drop(names)
         raise
     if not recorded:
         drop(names)
+    return bool(recorded)
 
 
 def _fail(photo: Photo, reason: str) -> None:

@@ -221,12 +221,14 @@ def ensure_collection(name: str, dimension: int) -> bool:
             metric_type="COSINE",
             params={"M": 16, "efConstruction": 200},
         )
+        partitions = settings.MILVUS_PARTITIONS
         client.create_collection(
             name,
             schema=schema,
             index_params=indexes,
             consistency_level="Bounded",
             timeout=timeout_s,
+            **({"num_partitions": partitions} if partitions else {}),
         )
         return True
 

@@ -180,6 +180,7 @@ SEARCH_PRECISION = ENVIRONMENT.search_precision
 ENCODER_CACHE_DIR = ENVIRONMENT.layout.encoders
 MILVUS_URI = ENVIRONMENT.milvus_uri
 MILVUS_TOKEN = ENVIRONMENT.milvus_token
+MILVUS_PARTITIONS = ENVIRONMENT.milvus_partitions
 MILVUS_TIMEOUT_S = 30.0
 # A person waits for it: rather the banner.
 MILVUS_SEARCH_TIMEOUT_S = 3.0

@@ -40,6 +40,7 @@ class Environment:
     database: dict[str, Any]
     milvus_uri: str
     milvus_token: str
+    milvus_partitions: int | None
     celery_broker_url: str | None
     cache_url: str | None
     s3: dict[str, Any] | None
@@ -193,6 +194,12 @@ def read_environment() -> Environment:
         milvus_uri=env.str("MILVUS_URI", default="")
         or published.get("MILVUS_URI", "http://127.0.0.1:19530"),
         milvus_token=env.str("MILVUS_TOKEN", default=""),
+        milvus_partitions=read(
+            "MILVUS_PARTITIONS",
+            lambda: _partitions(env.int("MILVUS_PARTITIONS")),
+            None,
+            "a whole number from 1 to 1024",
+        ),
         celery_broker_url=env.str("CELERY_BROKER_URL", default="") or None,
         cache_url=env.str("CACHE_URL", default="") or None,
         s3=s3,
@@ -234,6 +241,12 @@ def read_environment() -> Environment:
     if problems:
         raise ImproperlyConfigured("\n".join(["The configuration can't be used:", *problems]))
     return environment
+
+
+def _partitions(number: int) -> int:
+    if not 1 <= number <= 1024:
+        raise ValueError(number)
+    return number
 
 
 def _not_negative(number: int) -> int:

@@ -10,6 +10,7 @@ from unittest.mock import patch
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, default_storage
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -45,6 +46,67 @@ def files(media: Path) -> set[str]:
 def add(owner: User, number: int = 1, content: bytes | None = None) -> Photo:
     file = ContentFile(content or draw_picture(number), name="a.jpg")
     return add_photo(owner=owner, file=file, filename=f"{number}.jpg").photo
+
+
+@pytest.fixture
+def rendered_before(ann: User, media: Path) -> Photo:
+    """A photo as a version rendered it that knew of no exposure."""
+    exif = exif_with(
+        {Base.Model: "Pixel 8"},
+        {Base.FNumber: 2.0, Base.DateTimeOriginal: "2021:07:04 12:30:45"},
+    )
+    photo = add(ann, content=saved(quartered((1200, 800)), exif=exif.tobytes()))
+    process_due_photos(for_seconds=30)
+    photo.refresh_from_db()
+    photo.taken_at, photo.f_number = TAKEN + timedelta(days=1), None
+    photo.save()
+    return photo
+
+
+def test_photos_are_rendered_again(
+    rendered_before: Photo, media: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    announced: list[int] = []
+
+    def announce(photo_id: int, **_: Any) -> None:
+        announced.append(photo_id)
+
+    photo_ready.connect(announce)
+    before = files(media)
+    try:
+        call_command("render_again")
+    finally:
+        photo_ready.disconnect(announce)
+    assert capsys.readouterr().out == "1 made anew, 0 left as they were.\n"
+    photo = Photo.objects.get()
+    assert (photo.state, photo.f_number) == ("ready", 2.0)
+    assert photo.taken_at == rendered_before.taken_at  # the owner said so
+    assert photo.thumbnail.name not in before
+    assert announced == []  # the vectors stay
+
+    remove_discarded_files()
+    assert files(media) == {photo.original.name, photo.thumbnail.name, photo.preview.name}
+
+
+def test_what_cannot_be_rendered_again_stays(
+    rendered_before: Photo, ben: User, media: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (media / str(rendered_before.original.name)).write_bytes(b"no picture")
+    call_command("render_again", user="ann")
+    out = capsys.readouterr().out
+    assert out.startswith(f"0 made anew, 1 left as they were.\n  photo {rendered_before.pk}: ")
+    (media / str(rendered_before.original.name)).unlink()
+    call_command("render_again")
+    assert capsys.readouterr().out == "0 made anew, 1 left as they were.\n"
+    photo = Photo.objects.get()
+    assert (photo.state, photo.thumbnail) == ("ready", rendered_before.thumbnail)
+    assert not DiscardedFile.objects.exists()
+
+    call_command("render_again", user="ben")
+    call_command("render_again", "--from", str(rendered_before.pk + 1))
+    assert capsys.readouterr().out == 2 * "0 made anew, 0 left as they were.\n"
+    with pytest.raises(CommandError, match="no user named nobody"):
+        call_command("render_again", user="nobody")
 
 
 def due_now() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pymilvus import MilvusClient  # noqa: TID251 - to see what was made
 from pytest_django import Settings
 
 from search import milvus
@@ -45,6 +46,21 @@ def collection(request: pytest.FixtureRequest, settings: Settings) -> Iterator[s
     milvus.disconnect()
     milvus.drop_collection(name)
     milvus.disconnect()
+
+
+@pytest.mark.milvus_server
+def test_the_number_of_partitions(settings: Settings, server_uri: str) -> None:
+    settings.MILVUS_URI, settings.MILVUS_PARTITIONS = server_uri, 3
+    milvus.disconnect()
+    name = f"partitions_{time.time_ns()}"
+    assert milvus.ensure_collection(name, DIMENSION)
+    client = MilvusClient(uri=server_uri)
+    try:
+        assert len(client.list_partitions(name)) == 3
+    finally:
+        client.close()
+        milvus.drop_collection(name)
+        milvus.disconnect()
 
 
 def random_vectors(count: int, *, seed: int = 0) -> Vectors:
