@@ -21,6 +21,8 @@ from django.conf import settings
 from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient, MilvusException  # noqa: TID251 - its one place
 
+from t2isearch.counters import milvus_failures, milvus_seconds
+
 # For photos without a time: before every time that can be asked for.
 NO_TIME = -(2**62)
 # Milvus answers no more hits than this (quotaAndLimits.limits.topK).
@@ -152,6 +154,7 @@ def _failures(timeout_s: float) -> Iterator[None]:
             _breaker.succeeded()
             raise CollectionMissing(message) from error
         _breaker.failed(message)
+        milvus_failures.inc()
         raise MilvusUnavailable(message) from error
     else:
         _breaker.succeeded()
@@ -349,20 +352,21 @@ def search(
     if photo_ids is not None:
         conditions.append(_in(photo_ids))
     limit = min(limit, MOST_HITS)
-    found = _call(
-        name,
-        lambda client, timeout_s: client.search(
+    with milvus_seconds.time():
+        found = _call(
             name,
-            data=[vector],
-            anns_field=VECTOR,
-            filter=" and ".join(conditions),
-            limit=limit,
-            output_fields=[PRIMARY_KEY],
-            search_params={"metric_type": "COSINE", "params": {"ef": max(64, limit)}},
-            timeout=timeout_s,
-        ),
-        timeout_s=settings.MILVUS_SEARCH_TIMEOUT_S,
-    )
+            lambda client, timeout_s: client.search(
+                name,
+                data=[vector],
+                anns_field=VECTOR,
+                filter=" and ".join(conditions),
+                limit=limit,
+                output_fields=[PRIMARY_KEY],
+                search_params={"metric_type": "COSINE", "params": {"ef": max(64, limit)}},
+                timeout=timeout_s,
+            ),
+            timeout_s=settings.MILVUS_SEARCH_TIMEOUT_S,
+        )
     return [Hit(photo_id=int(hit.id), similarity=float(hit.distance)) for hit in found[0]]
 
 

@@ -27,6 +27,7 @@ from search.encoders import load_text_encoder
 from search.models import PhotoIndexing, SearchIndex
 from search.planning import Plan, TextTerm
 from search.ranking import kept_matrix
+from t2isearch.counters import count_lookup
 
 # Chosen on 499 photos with the starter encoder: see docs/search.md.
 K_OF_ONE_PHOTO = 2.4
@@ -131,6 +132,7 @@ def calibration(index: SearchIndex, owner: User) -> Calibration | None:
     """The owner's calibration, kept for some minutes; None without a searchable photo."""
     key = f"search:calibration:{index.pk}:{index.revision}:{VERSION}:{owner.pk}"
     known: Calibration | None = cache.get(key)
+    count_lookup("calibration", found=known is not None)
     if known is not None:
         return known
     sample, photos = _sample(index, owner)

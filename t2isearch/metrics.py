@@ -1,8 +1,8 @@
 """Figures for Prometheus (`/metrics`).
 
 What happened is counted from the rows of PostgreSQL when it is asked for, so it is right for any
-number of processes and survives their restarts; only the requests are counted in the process that
-answers (one web process, see docs/operations.md).
+number of processes and survives their restarts; only requests and the parts of searches are counted
+in the process that answers (one web process, see docs/operations.md).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
+from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
@@ -27,24 +27,10 @@ from prometheus_client.registry import Collector
 from gallery.models import DiscardedFile, Photo
 from search import milvus, status
 from search.models import PhotoIndexing, SearchIndex
+from t2isearch.counters import latency, registry, requests
 
 RECENT = timedelta(minutes=5)
 LOCAL = {"127.0.0.1", "::1"}
-
-registry = CollectorRegistry()
-requests = Counter(
-    "t2isearch_requests",
-    "Requests answered by this process.",
-    ["view", "method", "status"],
-    registry=registry,
-)
-latency = Histogram(
-    "t2isearch_request_seconds",
-    "Seconds until the answer of a request began.",
-    ["view"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-    registry=registry,
-)
 
 
 class MetricsMiddleware:

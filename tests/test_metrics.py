@@ -50,6 +50,31 @@ def test_what_the_rows_say(client: Client, ann: User, add: Add, index: SearchInd
     assert waiting.state == "processing"
 
 
+def test_the_parts_of_a_search_are_counted(
+    client: Client, ann: User, add: Add, index: SearchIndex
+) -> None:
+    add(ann, 1)
+    client.force_login(ann)
+
+    def counted() -> dict[tuple[str, str], float]:
+        found = figures(client)
+        return {
+            key: found.get(key, 0.0)
+            for key in (
+                ("t2isearch_cache_lookups_total", "hit,query"),
+                ("t2isearch_cache_lookups_total", "miss,query"),
+                ("t2isearch_query_embedding_seconds_count", ""),
+                ("t2isearch_milvus_search_seconds_count", ""),
+            )
+        }
+
+    before = counted()
+    for _search in range(3):
+        assert client.get("/search/", {"q": "a circle"}).status_code == 200
+    after = counted()
+    assert [after[key] - before[key] for key in after] == [2, 1, 1, 3]
+
+
 def test_the_dashboard_asks_for_figures_that_exist(
     client: Client, ann: User, add: Add, index: SearchIndex
 ) -> None:

@@ -11,6 +11,7 @@ from kombu import Queue
 
 from t2isearch.embedded.state import BASE_DIR
 from t2isearch.logging import logging_config
+from t2isearch.sentry import send_errors
 from t2isearch.settings.bucket import origin_of_links
 from t2isearch.settings.environment import read_environment
 
@@ -380,3 +381,5 @@ CONTENT_SECURITY_POLICY = {
 METRICS_TOKEN = ENVIRONMENT.metrics_token
 
 LOGGING = logging_config(ENVIRONMENT.log_level, as_json=ENVIRONMENT.log_format == "json")
+if ENVIRONMENT.sentry_dsn:
+    send_errors(ENVIRONMENT.sentry_dsn)

@@ -66,6 +66,7 @@ class Environment:
     log_level: str
     log_format: str
     metrics_token: str
+    sentry_dsn: str | None
     time_zone: str
 
 
@@ -236,6 +237,7 @@ def read_environment() -> Environment:
         log_level=one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
         log_format=one_of("LOG_FORMAT", ("text", "json"), "text"),
         metrics_token=env.str("METRICS_TOKEN", default=""),
+        sentry_dsn=env.str("SENTRY_DSN", default="") or None,
         time_zone=env.str("TIME_ZONE", default="") or "UTC",
     )
     if problems:
