@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -84,6 +85,22 @@ def _use_own_redis_databases() -> None:
         server, _, database = os.environ.get(name, "").rpartition("/")
         if server.startswith("redis://") and database.isdigit():
             os.environ[name] = f"{server}/{int(database) - 4 * worker}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where files are spread over processes (pytest-xdist), those that take long come first.
+
+    With `--no-loadscope-reorder`: xdist itself would go by the number of tests alone.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    slow = {item.path for item in items if _is_slow(item)}
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in slow, -tests[item.path]))
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("system", "browser", "milvus_server"))
 
 
 def _keep_dotenv_out() -> None:
