@@ -24,7 +24,7 @@ class TokenView(ObtainAuthToken):
 
     @extend_schema(
         request=AuthTokenSerializer,
-        responses={200: AuthTokenSerializer, **errors(400, 406, 415, 429)},
+        responses={200: AuthTokenSerializer, **errors(400, 406, 415, 429, 503)},
         auth=[],
     )
     def post(self, request: Request, *args: object, **kwargs: object) -> Response:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import numpy as np
-from django.core.cache import cache
 from django.db.models import Q
 from django.utils.translation import gettext as _
 from numpy.typing import NDArray
@@ -28,6 +27,7 @@ from search.ranking import rank
 from search.relevance import CutOff, cut_off
 from search.snapshots import Cursor, Key, Snapshot, read_cursor, scope_of
 from search.warming import warm_up_next_generation
+from t2isearch.cache import derived
 from t2isearch.counters import count_lookup, text_seconds
 
 EMBEDDING_CACHE_S = 7 * 24 * 3600
@@ -371,14 +371,14 @@ def embed_text(index: SearchIndex, text: str) -> NDArray[np.float32]:
     normalised = " ".join(text.split())
     digest = hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).hexdigest()
     key = f"search:text:{index.pk}:{index.revision}:{digest}"
-    cached: bytes | None = cache.get(key)
+    cached: bytes | None = derived.get(key)
     count_lookup("query", found=cached is not None)
     if cached is not None:
         return np.frombuffer(cached, dtype=np.float32)
     encoder = load_text_encoder(index.encoder_info)
     with text_seconds.time():
         vector: NDArray[np.float32] = encoder.embed_texts([normalised])[0]
-    cache.set(key, vector.astype(np.float32).tobytes(), EMBEDDING_CACHE_S)
+    derived.set(key, vector.astype(np.float32).tobytes(), EMBEDDING_CACHE_S)
     return vector
 
 

@@ -17,7 +17,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from django.core.cache import cache
 from numpy.typing import NDArray
 
 from accounts.models import User
@@ -27,6 +26,7 @@ from search.encoders import load_text_encoder
 from search.models import PhotoIndexing, SearchIndex
 from search.planning import Plan, TextTerm
 from search.ranking import kept_matrix
+from t2isearch.cache import derived
 from t2isearch.counters import count_lookup
 
 # Chosen on 499 photos with the starter encoder: see docs/search.md.
@@ -131,7 +131,7 @@ def cut_off(
 def calibration(index: SearchIndex, owner: User) -> Calibration | None:
     """The owner's calibration, kept for some minutes; None without a searchable photo."""
     key = f"search:calibration:{index.pk}:{index.revision}:{VERSION}:{owner.pk}"
-    known: Calibration | None = cache.get(key)
+    known: Calibration | None = derived.get(key)
     count_lookup("calibration", found=known is not None)
     if known is not None:
         return known
@@ -139,7 +139,7 @@ def calibration(index: SearchIndex, owner: User) -> Calibration | None:
     if len(sample) == 0:
         return None
     made = Calibration.of(sample, background(index), photos=photos)
-    cache.set(key, made, _KEEP_S if photos >= SAMPLE_SIZE else _KEEP_SMALL_S)
+    derived.set(key, made, _KEEP_S if photos >= SAMPLE_SIZE else _KEEP_SMALL_S)
     return made
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.core import signing
-from django.core.cache import cache
 
 from accounts.models import User
+from t2isearch.cache import derived
 
 _SALT = "search.snapshots"
 _KEEP_S = 15 * 60
@@ -50,7 +50,7 @@ class Snapshot:
     name: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
     def keep(self) -> None:
-        cache.set(_cache_key(self.name), self, _KEEP_S)
+        derived.set(_cache_key(self.name), self, _KEEP_S)
 
     def closeness(self, score: float) -> float:
         """How far a score is from chance to the best, 0 to 1."""
@@ -83,7 +83,7 @@ class Cursor:
         return signing.dumps(payload, salt=_SALT, compress=True)
 
     def snapshot(self) -> Snapshot | None:
-        found: Snapshot | None = cache.get(_cache_key(self.name))
+        found: Snapshot | None = derived.get(_cache_key(self.name))
         return found
 
 

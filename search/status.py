@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.core.cache import cache
 from django.db.models import (
     Case,
     Count,
@@ -46,6 +45,7 @@ from search.models import (
 from search.reindexing import FAILED
 from search.runs import STEPS
 from search.verification import FAULTS, MISSING
+from t2isearch.cache import derived
 from t2isearch.celery import ping_broker
 
 logger = logging.getLogger(__name__)
@@ -67,20 +67,13 @@ Fact = TypeVar("Fact")
 def _remembered(key: str, find: Callable[[], Fact], *, longest_s: float = STALE_S) -> Fact:
     """What `find` returns, now or within the last seconds in any process that shares the cache."""
     key = f"search.status.{key}"
-    try:
-        known: Fact | None = cache.get(key)
-    except Exception as error:
-        logger.warning("the cache does not answer: %r", error)
-        return find()
+    known: Fact | None = derived.get(key)
     if known is not None:
         return known
     started = time.monotonic()
     found = find()
     took_s = time.monotonic() - started
-    try:
-        cache.set(key, found, min(max(FRESH_S, 10 * took_s), longest_s))
-    except Exception as error:
-        logger.warning("the cache does not answer: %r", error)
+    derived.set(key, found, min(max(FRESH_S, 10 * took_s), longest_s))
     return found
 
 

@@ -12,6 +12,7 @@ from rest_framework.throttling import ScopedRateThrottle
 
 logger = logging.getLogger(__name__)
 
+GUARDING = {"token", "share_password"}
 # Stands for the views that have no scope of their own.
 _GENERAL: Any = SimpleNamespace(throttle_scope="api")
 
@@ -19,15 +20,16 @@ _GENERAL: Any = SimpleNamespace(throttle_scope="api")
 class ScopeThrottle(ScopedRateThrottle):
     """Counts the calls of a person by the view's `throttle_scope`, or with all the others.
 
-    What is counted lies in the cache. While that is away the general limit is not kept: it is
-    there against programs that run wild, and the gallery goes on without the cache.
+    What is counted lies in the cache. While that is away the limits against programs that run wild
+    are not kept, and the gallery goes on; where passwords could be guessed nobody goes on.
     """
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        if getattr(view, "throttle_scope", None):
-            return super().allow_request(request, view)
+        scope = getattr(view, "throttle_scope", None)
         try:
-            return super().allow_request(request, _GENERAL)
+            return super().allow_request(request, view if scope else _GENERAL)
         except (RedisError, OSError) as error:
+            if scope in GUARDING:
+                raise
             logger.warning("the rate of calls can't be counted: %s", error)
             return True

@@ -56,6 +56,7 @@ MIDDLEWARE = [
     "t2isearch.logging.RequestIdMiddleware",
     "t2isearch.metrics.MetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "t2isearch.outages.OutageMiddleware",
     "t2isearch.headers.PermissionsPolicyMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -91,18 +92,24 @@ DATABASES = {
     "default": ENVIRONMENT.database | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True},
 }
 
-CACHES: dict[str, dict[str, Any]] = {
-    "default": {
+# The embedded mode has one web process, so its memory is shared enough.
+_cache: dict[str, Any] = {
+    "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+    "OPTIONS": {"MAX_ENTRIES": 20_000},
+}
+if ENVIRONMENT.cache_url:
+    _cache = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": ENVIRONMENT.cache_url,
         "KEY_PREFIX": "t2isearch",
+        # A person waits.
+        "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 3},
     }
+CACHES: dict[str, dict[str, Any]] = {
+    "default": _cache,
+    "derived": _cache | {"BACKEND": "t2isearch.cache.ForgivingRedisCache"}
     if ENVIRONMENT.cache_url
-    # The embedded mode has one web process, so its memory is shared enough.
-    else {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "OPTIONS": {"MAX_ENTRIES": 20_000},
-    },
+    else _cache,
 }
 
 # Languages and time
