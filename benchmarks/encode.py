@@ -28,7 +28,13 @@ from benchmarks.measuring import (
 from benchmarks.models import SIZES, model_folder
 
 # Multiplications and additions of an image's way through the tower.
-FLOPS = {"ViT-B/32": 8.8e9, "ViT-B/16": 35.1e9, "SigLIP-B/16": 35.6e9, "starter": 1.8e9}
+FLOPS = {
+    "ViT-B/32": 8.8e9,
+    "ViT-B/16": 35.1e9,
+    "SigLIP-B/16": 35.6e9,
+    "ViT-L/14": 162e9,
+    "starter": 1.8e9,
+}
 WAYS = (
     ("torch", "float32"),
     ("torch", "bfloat16"),

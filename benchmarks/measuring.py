@@ -55,14 +55,20 @@ def least_cosine(rows: NDArray[np.float32], reference: NDArray[np.float32]) -> f
     return float((rows * reference).sum(axis=1).min())
 
 
-def gemm_flops(dtype_name: str, *, size: int = 2048) -> float:
+def gemm_flops(dtype_name: str, *, size: int = 2048, device: str = "cpu") -> float:
     """Floating-point operations a second of a large matrix product in torch: the chip's limit."""
     import torch  # noqa: TID251 - measured
 
     dtype = getattr(torch, dtype_name)
-    left, right = (torch.randn(size, size).to(dtype) for _side in range(2))
+    left, right = (torch.randn(size, size).to(device, dtype) for _side in range(2))
+
+    def multiply() -> None:
+        _product = left @ right
+        if device == "cuda":
+            torch.cuda.synchronize()
+
     with torch.inference_mode():
-        return 2.0 * size**3 / median_seconds(lambda: left @ right, seconds=2.0)
+        return 2.0 * size**3 / median_seconds(multiply, seconds=2.0)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -23,10 +23,16 @@ def save_model(size: str, folder: Path) -> Path:
         )
         processor = transformers.SiglipImageProcessorPil(size={"height": 224, "width": 224})
     else:
+        vision = {"patch_size": int(size.rpartition("/")[2])}
+        if size.startswith("ViT-L"):
+            vision |= {
+                "hidden_size": 1024,
+                "intermediate_size": 4096,
+                "num_hidden_layers": 24,
+                "num_attention_heads": 16,
+            }
         model = transformers.CLIPModel(
-            transformers.CLIPConfig(
-                vision_config={"patch_size": int(size.rpartition("/")[2])}, projection_dim=512
-            )
+            transformers.CLIPConfig(vision_config=vision, projection_dim=512)
         )
         processor = transformers.CLIPImageProcessorPil()
     model.save_pretrained(folder)

@@ -11,5 +11,6 @@ class GalleryConfig(AppConfig):
     def ready(self) -> None:
         from gallery import receivers  # noqa: F401 - connects them
         from gallery.formats import register_formats
+        from t2isearch import lookups  # noqa: F401 - registers them
 
         register_formats()

@@ -36,6 +36,8 @@ GAVE_UP = gettext_noop(
 FILL_SECONDS = 0.25
 # How many photos are taken into a new generation at a time.
 BACKFILL_CHUNK = 1000
+# How many vectors are written in a turn before they are sealed; at its end they are in any case.
+SEAL_AFTER = 256
 
 
 def search_state() -> Annotations:
@@ -144,6 +146,7 @@ def index_due_photos(*, for_seconds: float = 0.0) -> bool:
     attempts.
     """
     deadline = monotonic() + for_seconds
+    unsealed = 0
     with EmbeddingPipeline() as pipeline:
         running: _Batch | None = None
         while True:
@@ -152,10 +155,15 @@ def index_due_photos(*, for_seconds: float = 0.0) -> bool:
                 following = _next_batch(pipeline, running)
             if running is None and following is None:
                 return False
-            if running is not None and not _finish(running):
-                if following is not None:
-                    _give_back(following.claimed)
-                return False
+            if running is not None:
+                unsealed += len(running.photos)
+                is_last = following is None or following.index != running.index
+                seal = is_last or unsealed >= SEAL_AFTER
+                if not _finish(running, seal=seal):
+                    if following is not None:
+                        _give_back(following.claimed)
+                    return False
+                unsealed = 0 if seal else unsealed
             if following is None and monotonic() >= deadline:
                 return True
             running = following
@@ -214,7 +222,7 @@ def _fill(
         claimed += claim(waiting.filter(attempts=0), limit=limit - len(claimed))
 
 
-def _finish(batch: _Batch) -> bool:
+def _finish(batch: _Batch, *, seal: bool) -> bool:
     """Write a batch's results; returns whether it makes sense to go on at once."""
     index, photos = batch.index, batch.photos
     rows = {row.photo_id: row for row in batch.claimed if row.photo_id in photos}
@@ -231,6 +239,7 @@ def _finish(batch: _Batch) -> bool:
                 Entry(photo_id, photos[photo_id].owner_id, taken_at(photos[photo_id]), embedding)
                 for photo_id, embedding in embeddings.items()
             ],
+            seal=seal,
         )
     except (MilvusUnavailable, EncoderUnavailable) as error:
         logger.warning("indexing waits: %s", error)
@@ -294,7 +303,13 @@ def _record(
             row.error = ""
             row.embedding = kept_embedding(embeddings[row.photo_id])
             row.indexed_at = timezone.now()
-        PhotoIndexing.objects.bulk_update(done, ["state", "error", "embedding", "indexed_at"])
+        # All of them are there and locked. `bulk_update` takes a second for some hundred rows.
+        PhotoIndexing.objects.bulk_create(
+            done,
+            update_conflicts=True,
+            unique_fields=["pk"],
+            update_fields=["state", "error", "embedding", "indexed_at"],
+        )
         # Deleted while it was being embedded: its vector has to go once more.
         PendingDeletion.objects.bulk_create(
             [

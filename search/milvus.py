@@ -266,13 +266,15 @@ def upsert(name: str, entries: Sequence[Entry], *, seal: bool = True) -> None:
     """Write entries, replacing those of the same photos.
 
     Who writes many pages leaves all but some unsealed (`seal`), which takes half the time, and
-    calls `seal` at the end.
+    seals at the end, be it with no entries.
 
     Raises:
         MilvusUnavailable
         CollectionMissing
     """
     if not entries:
+        if seal:
+            _call(name, lambda client, timeout_s: _seal(client, name, timeout_s))
         return
     rows = [
         {
@@ -309,11 +311,6 @@ def delete(name: str, photo_ids: Sequence[int]) -> None:
         _call(name, remove)
     except CollectionMissing:
         return
-
-
-def seal(name: str) -> None:
-    """End a series of unsealed upserts. Raises MilvusUnavailable, CollectionMissing."""
-    _call(name, lambda client, timeout_s: _seal(client, name, timeout_s))
 
 
 def _seal(client: MilvusClient, name: str, timeout_s: float) -> None:

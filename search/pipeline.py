@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from django.conf import settings
@@ -14,7 +14,6 @@ from django.utils.translation import gettext_noop
 from numpy.typing import NDArray
 from PIL import Image
 
-from gallery.models import Photo
 from search.encoders import (
     EncoderInfo,
     EncoderUnavailable,
@@ -23,13 +22,19 @@ from search.encoders import (
     load_image_encoder,
 )
 from search.encoders.batching import UNREADABLE
+from search.encoders.runtimes import available_cpus
+
+if TYPE_CHECKING:
+    from gallery.models import Photo
 
 MISSING = gettext_noop("The thumbnail is gone from the storage.")
 
 Results = dict[int, NDArray[np.float32] | Exception]
 """An embedding, or why there is none, for each photo by its id."""
 
-_DECODERS = max(2, min(4, os.cpu_count() or 1))
+# Enough to keep a model on the same cores busy. More get in each other's way (benchmarks.gpu): a
+# fast GPU is fed by several workers.
+DECODERS = max(2, min(4, available_cpus()))
 
 # A batch takes about this long at most, so that its lease never ends under it and a shutdown never
 # waits long, however slow the model is on this machine.
@@ -44,7 +49,9 @@ def batch_size(info: EncoderInfo) -> int:
     """How many photos to embed at once: INDEX_BATCH_SIZE, or fewer with a slow model."""
     seconds = _seconds_per_photo.get(info)
     fitting = _FIRST_BATCH if seconds is None else int(_BATCH_SECONDS / seconds)
-    return max(1, min(settings.INDEX_BATCH_SIZE, fitting))
+    on_gpu = load_image_encoder(info).runtime.device != "cpu"
+    most = settings.INDEX_BATCH_SIZE_ON_GPU if on_gpu else settings.INDEX_BATCH_SIZE
+    return max(1, min(most, fitting))
 
 
 class EmbeddingPipeline:
@@ -55,7 +62,7 @@ class EmbeddingPipeline:
     """
 
     def __init__(self) -> None:
-        self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
+        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self._embedder = ThreadPoolExecutor(1, thread_name_prefix="embed")
 
     def __enter__(self) -> EmbeddingPipeline:

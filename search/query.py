@@ -96,12 +96,14 @@ def search_photos(
     cursor: str = "",
     order: Order = Order.RELEVANCE,
     weak: bool = False,
+    states: bool = True,
 ) -> ResultPage:
     """The owner's photos that fit the plan: the closest first, or the newest of the close ones.
 
     With `weak`, those that are no closer than chance follow. A plan of filters alone lists what
     they leave, the newest first. `cursor` goes on where a page ended, and is worth more than
-    `offset`: nothing is repeated or left out while photos come and go.
+    `offset`: nothing is repeated or left out while photos come and go. With `states`, each photo
+    says whether it is searchable (`for_display`).
 
     Raises:
         SearchUnavailable: Milvus or the encoder is down, or nothing was ever indexed.
@@ -118,13 +120,13 @@ def search_photos(
     scope = scope_of(owner, plan, order, weak)
     going_on = read_cursor(cursor, scope) if cursor else None
     if not plan.terms:
-        return _by_date(photos, limit, offset, going_on, scope)
+        return _by_date(photos, limit, offset, going_on, scope, states)
     index = SearchIndex.objects.active()
     if index is None:
         raise SearchUnavailable(
             _("The search is still being set up. Please try again in a moment.")
         )
-    search = _Search(index, owner, plan, photos, order, weak)
+    search = _Search(index, owner, plan, photos, order, weak, states)
     try:
         page = search.page(limit, offset, going_on, scope)
     except MilvusUnavailable as error:
@@ -140,10 +142,15 @@ def search_photos(
 
 
 def _by_date(
-    photos: PhotoQuerySet, limit: int, offset: int, cursor: Cursor | None, scope: str
+    photos: PhotoQuerySet,
+    limit: int,
+    offset: int,
+    cursor: Cursor | None,
+    scope: str,
+    states: bool,
 ) -> ResultPage:
     """The newest first; the last photo's time and key are cursor enough."""
-    listed = photos.for_display().in_time_order()
+    listed = (photos.for_display() if states else photos).in_time_order()
     if cursor is not None:
         moment = _EPOCH + timedelta(microseconds=-cursor.last[1])
         listed = listed.filter(Q(moment__lt=moment) | Q(moment=moment, pk__lt=-cursor.last[2]))
@@ -172,11 +179,13 @@ class _Search:
         photos: PhotoQuerySet,
         order: Order,
         weak: bool,
+        states: bool,
     ) -> None:
         self._index = index
         self._owner = owner
         self._plan = plan
         self._photos = photos
+        self._shown = photos.for_display() if states else photos
         self._order = order
         self._weak = weak
         self._vector: NDArray[np.float32] | None = None
@@ -222,7 +231,7 @@ class _Search:
                     break
             following = min(position + limit - len(results), len(snapshot.ids))
             ids = snapshot.ids[position:following]
-            there = self._photos.for_display().in_bulk(ids)
+            there = {photo.pk: photo for photo in self._shown.filter(pk__any_of=ids)}
             for place, photo_id in enumerate(ids, position):
                 if photo_id not in there:
                     continue

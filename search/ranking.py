@@ -161,7 +161,7 @@ def _present(photos: PhotoQuerySet, photo_ids: Sequence[int]) -> set[int]:
     present: set[int] = set()
     for start in range(0, len(photo_ids), _MOST_LOOKED_UP):
         part = photo_ids[start : start + _MOST_LOOKED_UP]
-        present.update(photos.filter(pk__in=part).values_list("pk", flat=True))
+        present.update(photos.filter(pk__any_of=part).values_list("pk", flat=True))
     return present
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from search import milvus
 from search.indexing import put_back
 from search.models import IndexRun, PhotoIndexing, SearchIndex
 from search.tasks import index_photos
@@ -28,10 +27,7 @@ def refill_step(run: IndexRun) -> bool:
     kept = [row for row in page if row.embedding is not None]
     is_last = len(page) < PAGE_SIZE
     pages = run.findings["pages"] = run.findings.get("pages", 0) + 1
-    put_back(index, kept, seal=pages % SEAL_EVERY == 0)
-    if is_last:
-        # This page may be an empty one.
-        milvus.seal(index.collection_name)
+    put_back(index, kept, seal=is_last or pages % SEAL_EVERY == 0)
     lost = [row.pk for row in page if row.embedding is None]
     PhotoIndexing.objects.filter(pk__in=lost).update(
         indexed_at=None, state=PhotoIndexing.State.PENDING, attempts=0

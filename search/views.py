@@ -39,6 +39,7 @@ from search.query import (
 )
 from search.search_forms import MOST_SHOWN, DetailsForm, SearchForm
 from search.snapshots import BadCursor
+from search.tiles import tiles_of
 from t2isearch.requests import signed_in
 
 SIMILAR_SHOWN = 12
@@ -104,6 +105,7 @@ def _answer(request: HttpRequest, form: SearchForm, context: dict[str, Any]) -> 
             cursor=cursor,
             order=wanted["order"],
             weak=wanted["weak"],
+            states=False,
         )
     except ImagePending:
         context["pending"] = True
@@ -140,6 +142,7 @@ def _shown(page: ResultPage, shown: int, *, first: bool) -> dict[str, Any]:
     return {
         "page": page,
         "results": page.results,
+        "tiles": list(tiles_of(page.results)),
         "next_cursor": page.next_cursor,
         # What the address says when the next page was shown, for whoever comes back to it.
         "next_shown": min(shown + settings.SEARCH_PAGE_SIZE, MOST_SHOWN),
@@ -156,7 +159,7 @@ def _describe(context: dict[str, Any], owner: User, plan: Plan) -> None:
     context |= {
         "chips": chips_of(plan, photos) if len(plan.parts) > 1 or not plan.texts else [],
         "details": DetailsForm.showing(owner, plan),
-        "has_photos": own.exists(),
+        "has_photos": bool(context.get("results")) or own.exists(),
         "unsearchable": own.count_not_searchable_yet(),
         "like_photo": photos.get(plan.photo_ids[0]) if _is_one_photo(plan) else None,
         "by_picture": len(plan.terms) == 1 and isinstance(plan.terms[0], ImageTerm),

@@ -51,9 +51,9 @@ def embed_prepared_batch(
 ) -> dict[int, Embedding | EncodingError]:
     """Run prepared images through the model as one batch.
 
-    When ``forward`` raises for the whole batch the images are tried one by one, so that only the
-    culprit fails. A vector with NaN, infinity or zero length, which has no direction to compare,
-    counts as a failure too.
+    When ``forward`` raises for the whole batch its halves are tried, down to single images, so that
+    only the culprit fails and a batch too large for the memory is still embedded. A vector with
+    NaN, infinity or zero length, which has no direction to compare, counts as a failure too.
     """
     return {
         key: EncodingError(NOT_EMBEDDED)
@@ -75,7 +75,10 @@ def _forward_each(
         if len(prepared) == 1:
             logger.exception("Image %s could not be embedded", next(iter(prepared)))
             return dict.fromkeys(prepared)
-        logger.warning("A batch of %d failed; going on one by one", len(prepared), exc_info=True)
-        one_by_one = (_forward_each({key: image}, forward) for key, image in prepared.items())
-        return {key: vector for result in one_by_one for key, vector in result.items()}
+        logger.warning("A batch of %d failed; trying its halves", len(prepared), exc_info=True)
+        keys, middle = list(prepared), len(prepared) // 2
+        halves = ({key: prepared[key] for key in half} for half in (keys[:middle], keys[middle:]))
+        return {
+            key: vector for half in halves for key, vector in _forward_each(half, forward).items()
+        }
     return dict(zip(prepared, vectors, strict=True))

@@ -43,7 +43,14 @@ class Preprocessing:
     offset: tuple[float, float, float]
 
     def __call__(self, image: Image.Image) -> Prepared:
-        """The model's input, ``pixel_values`` of shape ``(3, height, width)``."""
+        """The model's input, ``pixel_values`` of shape ``(3, height, width)``, float32."""
+        values = self.pixels(image)["pixel_values"].astype(np.float32)
+        values *= np.asarray(self.scale, np.float32)[:, None, None]
+        values += np.asarray(self.offset, np.float32)[:, None, None]
+        return {"pixel_values": values}
+
+    def pixels(self, image: Image.Image) -> Prepared:
+        """The same before it is scaled, uint8: for a tower that scales, on its own device."""
         if image.mode != "RGB":
             image = image.convert("RGB")
         image = image.resize(self._resized(image.size), Image.Resampling(self.resample))
@@ -51,10 +58,7 @@ class Preprocessing:
             height, width = self.crop
             left, top = (image.width - width) // 2, (image.height - height) // 2
             image = image.crop((left, top, left + width, top + height))
-        pixels = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
-        pixels *= np.asarray(self.scale, np.float32)[:, None, None]
-        pixels += np.asarray(self.offset, np.float32)[:, None, None]
-        return {"pixel_values": pixels}
+        return {"pixel_values": np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))}
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """``(width, height)``, as Pillow has it."""

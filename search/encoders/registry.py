@@ -24,7 +24,7 @@ from search.encoders.base import (
     TextEncoder,
 )
 from search.encoders.checkpoints import Checkpoint
-from search.encoders.runtimes import FLOAT32, INT8, INT8_SUFFIX, OPENVINO, choose_runtime
+from search.encoders.runtimes import AUTO, FLOAT32, INT8, INT8_SUFFIX, OPENVINO, choose_runtime
 from search.encoders.starter import STARTER, StarterImageEncoder, StarterTextEncoder
 from search.encoders.transformers import TransformersImageEncoder, TransformersTextEncoder
 
@@ -145,7 +145,7 @@ def describe_runtime(info: EncoderInfo) -> RuntimeReport:
         family=family,
         languages=languages,
         image=_tower_report(own_info, "image", image_runtime),
-        text=_tower_report(own_info, "text", _plain_runtime()),
+        text=_tower_report(own_info, "text", _text_runtime()),
     )
 
 
@@ -255,10 +255,8 @@ def _open_image_encoder(info: EncoderInfo) -> ImageEncoder:
 
 def _open_text_encoder(info: EncoderInfo) -> TextEncoder:
     if info.name == STARTER:
-        return StarterTextEncoder(
-            _installed_starter(info), _plain_runtime(), cache_dir=_cache_dir()
-        )
-    return TransformersTextEncoder(_open(info), info, _plain_runtime(), cache_dir=_cache_dir())
+        return StarterTextEncoder(_installed_starter(info), _text_runtime(), cache_dir=_cache_dir())
+    return TransformersTextEncoder(_open(info), info, _text_runtime(), cache_dir=_cache_dir())
 
 
 def _open(info: EncoderInfo) -> Checkpoint:
@@ -285,13 +283,13 @@ def _usable(checkpoint: Checkpoint) -> EncoderInfo:
     info = _in_precision(checkpoint.info)
     if _image_runtime(info, checkpoint).precision == INT8:
         quantisation.require_nncf()
-    _plain_runtime()
+    _text_runtime()
     return info
 
 
 def _starter() -> EncoderInfo:
     info = starter.describe()
-    _plain_runtime()
+    _text_runtime()
     return info
 
 
@@ -312,8 +310,15 @@ def _starter_image_runtime() -> Runtime:
     )
 
 
-def _plain_runtime() -> Runtime:
-    return choose_runtime(settings.SEARCH_RUNTIME, settings.SEARCH_PRECISION)
+def _text_runtime() -> Runtime:
+    """On a GPU in float32: a query is so short that half the bits would save no time."""
+    chosen = choose_runtime(settings.SEARCH_RUNTIME, settings.SEARCH_PRECISION)
+    if chosen.device == "cpu" or settings.SEARCH_PRECISION not in (AUTO, INT8):
+        return chosen
+    return replace(
+        choose_runtime(settings.SEARCH_RUNTIME, FLOAT32),
+        reason=_("torch: there is a GPU; float32, which takes no longer for a short text."),
+    )
 
 
 def _installed_starter(info: EncoderInfo) -> EncoderInfo:

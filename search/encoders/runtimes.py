@@ -74,6 +74,9 @@ def has_gpu() -> bool:
         return False
     if not any(Path(device).exists() for device in _GPU_DEVICES):
         return False
+    # By asking the driver's library, not by starting CUDA, which no forked worker could use then
+    # (https://docs.pytorch.org/docs/stable/notes/cuda.html#environment-variables).
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     import torch  # noqa: TID251 - only it knows whether it fits the driver
 
     return torch.cuda.is_available()

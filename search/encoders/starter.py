@@ -20,7 +20,7 @@ import hashlib
 import importlib.metadata
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from search.encoders.base import (
 )
 from search.encoders.batching import embed_batch, embed_prepared_batch, stacked
 from search.encoders.files import replacing
+from search.encoders.preprocessing import Preprocessing
 from search.encoders.runtimes import FLOAT32, OPENVINO
 from search.encoders.starter_classes import ClassSpace, class_texts, imagenet_classes
 from search.encoders.tokenization import Tokenization
@@ -64,6 +65,15 @@ _INPUT_SIDE = 388
 # Values (x - 127) / 128 (tensorflow/tpu, models/official/efficientnet/lite). The mean and deviation
 # of the other EfficientNets cost 7 points of top-1 accuracy here.
 _MEAN, _DEVIATION = 127.0, 128.0
+# The whole image, squeezed into a square.
+_PREPROCESSING = Preprocessing(
+    size=(_INPUT_SIDE, _INPUT_SIDE),
+    shortest_edge=None,
+    crop=None,
+    resample=Image.Resampling.BICUBIC,
+    scale=(1 / _DEVIATION,) * 3,
+    offset=(-_MEAN / _DEVIATION,) * 3,
+)
 
 # How much the classes count in a query beside the sentence.
 _CLASSES_WEIGHT = 1.5
@@ -120,8 +130,10 @@ class StarterImageEncoder:
         self.info = info
         self.runtime = runtime
         self.classes = class_space(info, cache_dir=cache_dir, runtime=runtime)
+        self.prepare: Callable[[Image.Image], Prepared]
         self._tower: Tower
         if runtime.name == OPENVINO:
+            self.prepare = _PREPROCESSING
             self._tower, _folder = openvino.open_tower(
                 info, "image", runtime, cache_dir=cache_dir, make=_convert_classifier
             )
@@ -131,18 +143,14 @@ class StarterImageEncoder:
             from search.encoders.starter_towers import load_classifier
             from search.encoders.towers import TorchTower
 
+            self.prepare = _PREPROCESSING.pixels
             self._tower = TorchTower(
                 load_classifier(),
                 runtime,
                 cpu_batch=_TORCH_BATCH,
+                scaling=_PREPROCESSING,
                 memory_format=torch.channels_last,
             )
-
-    def prepare(self, image: Image.Image) -> Prepared:
-        """The classifier's input, ``(3, 388, 388)``: the whole image, squeezed into a square."""
-        square = image.convert("RGB").resize((_INPUT_SIDE, _INPUT_SIDE), Image.Resampling.BICUBIC)
-        values = (np.asarray(square, dtype=np.float32) - _MEAN) / _DEVIATION
-        return {"pixel_values": np.ascontiguousarray(values.transpose(2, 0, 1))}
 
     def embed_images(
         self, images: Mapping[int, Image.Image]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from search.encoders.base import EncoderUnavailable, Runtime
 from search.encoders.checkpoints import Checkpoint
+from search.encoders.preprocessing import Preprocessing
 
 Side = Literal["image", "text"]
 
@@ -70,7 +71,11 @@ class TextTower(torch.nn.Module):
 
 
 class TorchTower:
-    """A tower in torch, with NumPy arrays in and out; safe to call from several threads."""
+    """A tower in torch, with NumPy arrays in and out; safe to call from several threads.
+
+    With ``scaling`` it takes pixels as they are, uint8, and scales them itself: a quarter of the
+    bytes to hand over, which a GPU waits for.
+    """
 
     def __init__(
         self,
@@ -78,6 +83,7 @@ class TorchTower:
         runtime: Runtime,
         *,
         cpu_batch: int = _CPU_BATCH,
+        scaling: Preprocessing | None = None,
         **placement: Any,
     ) -> None:
         self._device = runtime.device
@@ -87,6 +93,11 @@ class TorchTower:
         if runtime.device == "cpu":
             torch.set_num_threads(runtime.threads)
         self._module = module.eval().to(self._device, self._dtype, **placement)
+        # In float32, whatever the tower's precision: the pixels are rounded once, when scaled.
+        self._scaling = scaling and [
+            torch.tensor(values, device=self._device).view(3, 1, 1)
+            for values in (scaling.scale, scaling.offset)
+        ]
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         count = len(next(iter(inputs.values())))
@@ -103,6 +114,9 @@ class TorchTower:
 
     def _tensor(self, values: NDArray[Any]) -> torch.Tensor:
         tensor = torch.from_numpy(values)
+        if self._scaling and tensor.dtype == torch.uint8:
+            scale, offset = self._scaling
+            tensor = tensor.to(self._device).float() * scale + offset
         if tensor.is_floating_point():
             placement = self._placement if tensor.dim() == 4 else {}
             return tensor.to(self._device, self._dtype, **placement)

@@ -60,8 +60,10 @@ class TransformersImageEncoder:
         else:
             from search.encoders.towers import TorchTower, load_tower
 
-            self.prepare = _preparation(checkpoint)
-            self._tower = TorchTower(load_tower(checkpoint, "image"), runtime)
+            prepare = _preparation(checkpoint)
+            scaling = prepare if isinstance(prepare, Preprocessing) else None
+            self.prepare = scaling.pixels if scaling else prepare
+            self._tower = TorchTower(load_tower(checkpoint, "image"), runtime, scaling=scaling)
 
     def embed_images(
         self, images: Mapping[int, Image.Image]

@@ -153,8 +153,8 @@ def test_results_for_a_retired_generation_are_dropped(
     before = index.indexings.get().indexed_at
     upsert = milvus.upsert
 
-    def switch_meanwhile(name: str, entries: list[milvus.Entry]) -> None:
-        upsert(name, entries)
+    def switch_meanwhile(name: str, entries: list[milvus.Entry], *, seal: bool) -> None:
+        upsert(name, entries, seal=seal)
         activate(build, force=True)
 
     monkeypatch.setattr(milvus, "upsert", switch_meanwhile)

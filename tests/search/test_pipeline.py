@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_an_outage_in_the_midst_gives_back_what_was_claimed_ahead(
     settings.INDEX_BATCH_SIZE = 4
     photos = render(ann, range(10))
 
-    def unreachable(*_: object) -> None:
+    def unreachable(*_: object, **_options: object) -> None:
         raise milvus.MilvusUnavailable("nothing answers")
 
     with monkeypatch.context() as fault:
@@ -141,9 +142,9 @@ def test_a_batch_takes_in_what_becomes_ready_in_a_moment(
     sizes = []
     real_upsert = milvus.upsert
 
-    def counting(name: str, entries: list[milvus.Entry]) -> None:
+    def counting(name: str, entries: list[milvus.Entry], *, seal: bool) -> None:
         sizes.append(len(entries))
-        real_upsert(name, entries)
+        real_upsert(name, entries, seal=seal)
 
     def render_meanwhile(_seconds: float) -> None:
         process_due_photos(for_seconds=30)
@@ -153,3 +154,34 @@ def test_a_batch_takes_in_what_becomes_ready_in_a_moment(
     monkeypatch.setattr("search.indexing.sleep", render_meanwhile)
     index_due_photos()
     assert sizes == [len(ready) + 1]
+
+
+def test_vectors_are_sealed_now_and_then_and_at_the_end(
+    ann: User,
+    index: SearchIndex,
+    render: Callable[[User, range], list[Photo]],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.INDEX_BATCH_SIZE = 2
+    monkeypatch.setattr(indexing, "SEAL_AFTER", 4)
+    render(ann, range(9))
+    sealed = []
+    real_upsert = milvus.upsert
+
+    def watched(name: str, entries: list[milvus.Entry], *, seal: bool) -> None:
+        sealed.append((len(entries), seal))
+        real_upsert(name, entries, seal=seal)
+
+    monkeypatch.setattr(milvus, "upsert", watched)
+    assert index_due_photos(for_seconds=60) is False
+    assert sealed == [(2, False), (2, True), (2, False), (2, True), (1, True)]
+
+
+def test_on_a_gpu_batches_are_larger(
+    index: SearchIndex, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load_image_encoder(index.encoder_info)
+    monkeypatch.setattr(encoder, "runtime", replace(encoder.runtime, device="cuda"))
+    pipeline._seconds_per_photo[index.encoder_info] = 0.001
+    assert batch_size(index.encoder_info) == settings.INDEX_BATCH_SIZE_ON_GPU

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from pymilvus import MilvusClient  # noqa: TID251 - watched
 from pytest_django import Settings
 
 from accounts.models import User
@@ -173,13 +174,13 @@ def test_what_was_filled_again_is_sealed_at_the_end(
     for number in range(photos):
         add(ann, number)
     sealed: list[int] = []
-    seal = milvus.seal
+    seal = milvus._seal
 
-    def sealing(name: str) -> None:
+    def sealing(client: MilvusClient, name: str, timeout_s: float) -> None:
         sealed.append(milvus.count(name))
-        seal(name)
+        seal(client, name, timeout_s)
 
-    monkeypatch.setattr(milvus, "seal", sealing)
+    monkeypatch.setattr(milvus, "_seal", sealing)
     milvus.drop_collection(index.collection_name)
     prepare_index()
     work_on_due_runs(for_seconds=30)

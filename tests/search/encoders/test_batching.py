@@ -11,7 +11,7 @@ from PIL import Image
 
 from search.encoders import EncodingError
 from search.encoders.base import Prepared
-from search.encoders.batching import NOT_EMBEDDED, embed_batch
+from search.encoders.batching import NOT_EMBEDDED, embed_batch, embed_prepared_batch
 
 IMAGES = {key: Image.new("RGB", (2, 2), (key, 0, 0)) for key in (5, 3, 9, 7)}
 
@@ -43,7 +43,7 @@ def _assert_only_fails(
             assert result == pytest.approx(np.array([key, 1]) / np.hypot(key, 1))
 
 
-def test_a_batch_that_fails_as_a_whole_is_tried_one_by_one() -> None:
+def test_of_a_batch_that_fails_as_a_whole_the_halves_are_tried() -> None:
     sizes = []
 
     def forward(prepared: Sequence[Prepared]) -> NDArray[np.float32]:
@@ -53,7 +53,23 @@ def test_a_batch_that_fails_as_a_whole_is_tried_one_by_one() -> None:
         return _vectors(prepared)
 
     _assert_only_fails(9, embed_batch(IMAGES, prepare=_red, forward=forward))
-    assert sizes == [4, 1, 1, 1, 1]
+    # 9 is in the second half.
+    assert sizes == [4, 2, 2, 1, 1]
+
+
+def test_a_batch_too_large_for_the_memory_is_embedded_in_parts() -> None:
+    def forward(prepared: Sequence[Prepared]) -> NDArray[np.float32]:
+        if len(prepared) > 8:
+            raise RuntimeError("out of memory")
+        return _vectors(prepared)
+
+    results = embed_prepared_batch(
+        {key: {"red": np.asarray(key, np.float32)} for key in range(40)}, forward=forward
+    )
+    assert list(results) == list(range(40))
+    for key, vector in results.items():
+        assert isinstance(vector, np.ndarray)
+        assert vector == pytest.approx(np.array([key, 1]) / np.hypot(key, 1))
 
 
 @pytest.mark.parametrize("useless", [0.0, np.nan, np.inf])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from search.encoders import (
     ImageEncoder,
     choose_encoder,
     describe,
+    describe_runtime,
     load_image_encoder,
     load_text_encoder,
     registry,
@@ -106,6 +109,43 @@ def test_on_a_gpu_torch_takes_half_the_bits(monkeypatch: pytest.MonkeyPatch) -> 
         assert (choice.name, choice.device, choice.precision) == ("torch", "cuda", precision)
     # Openly asked for, OpenVINO is taken: it computes on the CPU.
     assert choose_runtime("openvino", "float32").device == "cpu"
+
+
+def test_on_a_gpu_texts_are_embedded_in_float32(
+    tiny_clip: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As fast as with half the bits, and exact."""
+    monkeypatch.setattr(runtimes, "has_gpu", lambda: True)
+    monkeypatch.setattr(runtimes, "_torch_has_bfloat16", lambda _device: True)
+    info = describe(str(tiny_clip))
+    report = describe_runtime(info)
+    assert (report.image.runtime.precision, report.text.runtime.precision) == (
+        "bfloat16",
+        "float32",
+    )
+    assert report.text.runtime.reason == (
+        "torch: there is a GPU; float32, which takes no longer for a short text."
+    )
+    settings.SEARCH_PRECISION = "bfloat16"
+    assert describe_runtime(info).text.runtime.precision == "bfloat16"
+
+
+def test_a_forked_worker_can_use_the_gpu_that_its_parent_has_seen() -> None:
+    """As Celery's workers: whoever starts CUDA leaves none to the processes forked later."""
+    program = """
+import os, torch
+from search.encoders import runtimes
+device = "cuda" if runtimes.has_gpu() else "cpu"
+child = os.fork()
+if not child:
+    print(torch.ones(2, device=device).sum().item(), flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert answer.stdout == "2.0\n", answer.stderr
 
 
 def test_int8_is_another_generation_and_close_to_the_first(
