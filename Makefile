@@ -11,6 +11,8 @@ ARGS ?=
 VENV := .venv
 VENV_MILVUS := .venv-milvus
 BIN := $(VENV)/bin
+# Python compiles what it imports; all of it at once would take pip as long again.
+PIP_INSTALL := $(BIN)/python -m pip install --no-compile
 # What was installed, written when the installation is complete: an interrupted one is taken up again.
 INSTALLED := $(VENV)/installed-requirements.txt
 INSTALLED_DEV := $(VENV)/installed-requirements-dev.txt
@@ -29,18 +31,18 @@ install: ## Make .venv with all that is needed to run
 	  f"Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}: name another one, such as `make $(or $(MAKECMDGOALS),install) PYTHON=python3.12`.")'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@test "$$(cat requirements.txt)" = "$$(cat $(INSTALLED) 2>/dev/null)" || { \
-	  $(BIN)/python -m pip install --requirement requirements.txt && \
+	  $(PIP_INSTALL) --requirement requirements.txt && \
 	  cp requirements.txt $(INSTALLED); }
 
 install-dev: install ## The same with the tools for tests and style
 	@test "$$(cat requirements.txt requirements-dev.txt)" = "$$(cat $(INSTALLED_DEV) 2>/dev/null)" || { \
-	  $(BIN)/python -m pip install --requirement requirements-dev.txt && \
+	  $(PIP_INSTALL) --requirement requirements-dev.txt && \
 	  cat requirements.txt requirements-dev.txt > $(INSTALLED_DEV); }
 
 milvus-server: ## Install a Milvus server for the tests, in an environment of its own
 	@$(VENV_MILVUS)/bin/milvus-server --help >/dev/null 2>&1 || { \
 	  $(PYTHON) -m venv --clear $(VENV_MILVUS) && \
-	  $(VENV_MILVUS)/bin/python -m pip install --quiet milvus==2.3.5; }
+	  $(VENV_MILVUS)/bin/python -m pip install --quiet --no-compile milvus==2.3.5; }
 
 test: install-dev ## Run the tests (ARGS="-k words")
 	@exec $(BIN)/python -m pytest $(ARGS)

@@ -23,6 +23,18 @@ START_PATIENCE_S = 240.0
 STOP_PATIENCE_S = 90.0
 
 
+# Names the directory that the encoders of all tests, and of the systems they start, share.
+SHARED_ENCODERS = "TESTS_ENCODERS"
+
+
+def share_encoders(layout: Layout) -> None:
+    """What one process has converted and computed, half a minute of work, serves the others."""
+    shared = Path(os.environ.get(SHARED_ENCODERS) or layout.root.parent / "encoders")
+    shared.mkdir(exist_ok=True)
+    if not layout.encoders.exists():
+        layout.encoders.symlink_to(shared, target_is_directory=True)
+
+
 class RunningSystem:
     """`python -m t2isearch.embedded run` on a `VAR_DIR` of its own. Leaves no process behind."""
 
@@ -45,7 +57,8 @@ class RunningSystem:
             port=free_port(),
             environment=bare_environment(var_dir) | dict(environment or {}),
         )
-        system._share_encoders()
+        system.layout.root.mkdir(mode=0o711, exist_ok=True)
+        share_encoders(system.layout)
         system.launch()
         try:
             system.wait_until_ready()
@@ -53,14 +66,6 @@ class RunningSystem:
             system.stop()
             raise
         return system
-
-    def _share_encoders(self) -> None:
-        """What one system has converted and computed serves those beside it."""
-        shared = self.layout.root.parent / "encoders"
-        shared.mkdir(exist_ok=True)
-        self.layout.root.mkdir(mode=0o711, exist_ok=True)
-        if not self.layout.encoders.exists():
-            self.layout.encoders.symlink_to(shared, target_is_directory=True)
 
     @property
     def base_url(self) -> str:

@@ -32,7 +32,7 @@ from t2isearch.embedded.child import (
 from t2isearch.embedded.lock import exclusive_lock, lock_owner
 from t2isearch.embedded.service import free_port, unconfigured_services, wait_for_service
 from t2isearch.embedded.state import Layout, read_dotenv, var_dir
-from tests.running_system import RunningSystem
+from tests.running_system import SHARED_ENCODERS, RunningSystem, share_encoders
 
 DIRECTORY_PREFIX = "t2isearch-tests-"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -66,6 +66,9 @@ def _start_services() -> None:
     layout.static.mkdir()
     _cleanup.enter_context(exclusive_lock(layout.lock, address=""))
     os.environ["VAR_DIR"] = str(directory)
+    # The processes that a run is spread over inherit it from the one that began it.
+    os.environ.setdefault(SHARED_ENCODERS, str(layout.encoders))
+    share_encoders(layout)
     os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
     started = []
     for service in unconfigured_services(layout, durable=False):

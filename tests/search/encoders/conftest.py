@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -15,14 +16,15 @@ from pytest_django import Settings
 
 from search.encoders import registry
 from tests.model_hub import ModelHub, running_model_hub
+from tests.running_system import SHARED_ENCODERS
 from tests.tiny_clip import save_tiny_clip
 from tests.tiny_encoders import save_tiny
 
 
 @pytest.fixture(scope="session")
-def encoder_cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder_cache_dir() -> Path:
     """One for all tests: the starter's class embeddings take seconds to compute."""
-    return tmp_path_factory.mktemp("encoders")
+    return Path(os.environ[SHARED_ENCODERS])
 
 
 @pytest.fixture(autouse=True)
