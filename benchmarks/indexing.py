@@ -1,5 +1,6 @@
 """From rendition files to vectors, as the indexing worker does it, and the share of the embed-only
-limit that is left.
+limit that is left. Then what else the worker does: claim photos, write their vectors to Milvus and
+record them in PostgreSQL, with vectors that cost nothing.
 
     python -m benchmarks.indexing [SIZE ...]
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +20,11 @@ from typing import IO, Any, cast
 
 from benchmarks.measuring import configure, median_seconds, photos, print_table
 from benchmarks.models import model_folder
-from benchmarks.services import start_services
+from benchmarks.services import add_rows, start_services
 
 BATCH = 32
 PHOTOS = 256
+PHOTOS_WRITTEN = 4000
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ def main() -> None:
         for size in sys.argv[1:] or ["ViT-B/32", "starter"]:
             name = "starter" if size == "starter" else str(model_folder(size))
             rows.append([size, *_measured(name, files)])
+        written = _written()
     print_table(
         (
             "model",
@@ -60,6 +64,8 @@ def main() -> None:
         ),
         rows,
     )
+    print()
+    print_table(("batch", "PostgreSQL alone", "and Milvus"), written)
 
 
 def _measured(name: str, files: list[PhotoFile]) -> list[str]:
@@ -108,6 +114,49 @@ def through_pipeline(info: Any, files: list[PhotoFile], size: int) -> float:
             running = following
         running.result()
     return time.perf_counter() - started
+
+
+def _written() -> list[list[str]]:
+    """Photos a second through the worker's loop with random vectors."""
+    from unittest.mock import patch
+
+    import numpy as np
+    from django.conf import settings
+
+    from search import indexing, milvus, pipeline
+    from search.encoders import load_image_encoder
+    from search.generations import prepare_index
+
+    settings.SEARCH_ENCODER = "starter"
+    index, _created = prepare_index()
+    load_image_encoder(index.encoder_info)
+    add_rows(index, PHOTOS_WRITTEN, owners=3)
+    vectors = np.random.default_rng(0).normal(size=(128, index.dimension)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def submit(_pipeline: Any, _info: Any, photos: dict[int, Any]) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(dict(zip(photos, vectors, strict=False)))
+        return done
+
+    def write(batch: int) -> str:
+        index.indexings.update(
+            state="pending", indexed_at=None, attempts=0, due_at=index.created_at
+        )
+        with patch.object(indexing, "batch_size", lambda _info: batch):
+            started = time.perf_counter()
+            indexing.index_due_photos(for_seconds=600)
+            seconds = time.perf_counter() - started
+        assert index.indexings.filter(state="done").count() == PHOTOS_WRITTEN
+        return f"{PHOTOS_WRITTEN / seconds:,.0f}/s"
+
+    rows = []
+    with patch.object(pipeline.EmbeddingPipeline, "submit", submit):
+        for batch in (32, 128):
+            with patch.object(milvus, "upsert"):
+                alone = write(batch)
+            rows.append([str(batch), alone, write(batch)])
+    return rows
 
 
 def _renditions(folder: Path) -> list[PhotoFile]:

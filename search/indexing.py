@@ -303,7 +303,8 @@ def _record(
             row.error = ""
             row.embedding = kept_embedding(embeddings[row.photo_id])
             row.indexed_at = timezone.now()
-        # All of them are there and locked. `bulk_update` takes a second for some hundred rows.
+        # All of them are there and locked. `bulk_update`, which makes a CASE of every value, would
+        # take longer than all else here.
         PhotoIndexing.objects.bulk_create(
             done,
             update_conflicts=True,

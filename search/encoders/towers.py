@@ -95,7 +95,7 @@ class TorchTower:
         self._module = module.eval().to(self._device, self._dtype, **placement)
         # In float32, whatever the tower's precision: the pixels are rounded once, when scaled.
         self._scaling = scaling and [
-            torch.tensor(values, device=self._device).view(3, 1, 1)
+            torch.tensor(values, dtype=torch.float32, device=self._device).view(3, 1, 1)
             for values in (scaling.scale, scaling.offset)
         ]
 
