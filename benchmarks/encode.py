@@ -25,7 +25,7 @@ from benchmarks.measuring import (
     photos,
     print_table,
 )
-from benchmarks.models import SIZES, model_folder
+from benchmarks.models import SIZES, model_folder, plain_model
 
 # Multiplications and additions of an image's way through the tower.
 FLOPS = {
@@ -58,12 +58,9 @@ def main() -> None:
 
 def _checkpoint(size: str, limits: dict[str, float]) -> list[list[str]]:
     import torch  # noqa: TID251 - measured
-    import transformers  # noqa: TID251 - measured
 
     folder = model_folder(size)
-    load: Any = transformers.AutoImageProcessor.from_pretrained
-    processor = load(folder, backend="pil")
-    plain: Any = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    processor, plain = plain_model(folder)
     pictures = photos(32)
 
     def embed_plainly(batch: int) -> Any:

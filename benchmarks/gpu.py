@@ -31,7 +31,7 @@ from benchmarks.measuring import (
     photos,
     print_table,
 )
-from benchmarks.models import SIZES, model_folder
+from benchmarks.models import SIZES, model_folder, plain_model
 
 BATCHES = (1, 8, 32, 128, 256)
 FILES = 2048
@@ -46,8 +46,7 @@ def main() -> None:
         sys.exit("There is no GPU here, or this torch can't use it: see benchmarks.encode.")
     import torch  # noqa: TID251 - measured
 
-    precisions = ("float32", "bfloat16", "float16")
-    limits = {name: gemm_flops(name, size=8192, device="cuda") for name in precisions}
+    limits = {name: gemm_flops(name, size=8192, device="cuda") for name in ("float32", "bfloat16")}
     print(torch.cuda.get_device_name(), {n: f"{f / 1e12:.0f} TFLOP/s" for n, f in limits.items()})
     towers: list[list[str]] = []
     pipelines: list[list[str]] = []
@@ -69,14 +68,11 @@ def main() -> None:
 
 def _towers(size: str, limits: dict[str, float]) -> list[list[str]]:
     import torch  # noqa: TID251 - measured
-    import transformers  # noqa: TID251 - measured
 
     from search.encoders import describe, load_image_encoder, registry
 
     folder = model_folder(size)
-    load: Any = transformers.AutoImageProcessor.from_pretrained
-    processor = load(folder, backend="pil")
-    plain: Any = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    processor, plain = plain_model(folder)
     pictures = photos(max(BATCHES))
     pixels = processor(images=pictures[:32], return_tensors="pt")["pixel_values"]
 
@@ -96,8 +92,6 @@ def _towers(size: str, limits: dict[str, float]) -> list[list[str]]:
         rows.append(_row(size, way, batch, speed, baseline, limit, cosine))
     plain = plain.cpu()
     for precision in limits:
-        if precision == "float16":  # `auto` takes it on older GPUs only
-            continue
         configure(SEARCH_RUNTIME="auto", SEARCH_PRECISION=precision)
         registry.forget_loaded()
         encoder = load_image_encoder(describe(str(folder)))
@@ -186,14 +180,10 @@ def _query(size: str) -> list[str]:
 def _plain_loop(size: str, files: list[PhotoFile]) -> float:
     """Photos a second the way of the tutorials."""
     import torch  # noqa: TID251 - measured
-    import transformers  # noqa: TID251 - measured
     from PIL import Image
 
-    folder = model_folder(size)
-    load: Any = transformers.AutoImageProcessor.from_pretrained
-    processor = load(folder, backend="pil")
-    model: Any = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32)
-    model = model.eval().to("cuda")
+    processor, model = plain_model(model_folder(size))
+    model = model.to("cuda")
 
     def embed(file: PhotoFile) -> Any:
         with torch.inference_mode():

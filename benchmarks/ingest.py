@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measuring import median_seconds, print_table
-from benchmarks.models import SIZES, model_folder
+from benchmarks.models import SIZES, model_folder, plain_model
 from t2isearch.embedded.state import published_environment
 from tests.api_client import ApiClient
 from tests.running_system import RunningSystem
@@ -121,13 +121,10 @@ def _searchable(system: RunningSystem) -> int:
 def _straightforward_loop(model: Path, files: list[bytes]) -> float:
     """Seconds for opening, embedding and upserting one file after the other."""
     import torch  # noqa: TID251 - measured
-    import transformers  # noqa: TID251 - measured
 
     from search import milvus
 
-    load: Any = transformers.AutoImageProcessor.from_pretrained
-    processor = load(model, backend="pil")
-    plain: Any = transformers.AutoModel.from_pretrained(model, dtype=torch.float32).eval()
+    processor, plain = plain_model(model)
     milvus.ensure_collection("loop", 512 if "SigLIP" not in model.name else 768)
 
     def take_in(number: int, file: bytes) -> None:

@@ -50,6 +50,13 @@ def model_folder(size: str) -> Path:
     return folder
 
 
+def plain_model(folder: Path) -> tuple[Any, Any]:
+    """A checkpoint's image processor and model as the tutorials load them, in float32."""
+    load: Any = transformers.AutoImageProcessor.from_pretrained
+    model: Any = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32)
+    return load(folder, backend="pil"), model.eval()
+
+
 def _byte_tokenizer() -> Any:
     """CLIP's tokenizer without merges: a token for each letter, its own ids for begin and end."""
     from tokenizers.pre_tokenizers import ByteLevel

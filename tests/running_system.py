@@ -21,8 +21,6 @@ from t2isearch.embedded.state import BASE_DIR, Layout, published_environment
 
 START_PATIENCE_S = 240.0
 STOP_PATIENCE_S = 90.0
-
-
 # Names the directory that the encoders of all tests, and of the systems they start, share.
 SHARED_ENCODERS = "TESTS_ENCODERS"
 
