@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+
+INTERRUPTED = 130  # what a shell reports for a command that was stopped with Ctrl-C
 
 
 def main() -> None:
+    # While modules are loaded there is nothing to be left in order.
+    signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(INTERRUPTED))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "t2isearch.settings")
     try:
         from django.core.management import execute_from_command_line
@@ -17,6 +22,7 @@ def main() -> None:
 
     from t2isearch.embedded.state import not_running_hint
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         execute_from_command_line(sys.argv)
     except OperationalError as error:
@@ -27,4 +33,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do is to end

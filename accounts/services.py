@@ -33,8 +33,6 @@ def delete_account(*, user: User) -> None:
     The photos' own receivers see to the files and the vectors once it is committed.
     """
     with transaction.atomic():
-        # One that is being finished comes first: it holds its own row, then wants the person's.
-        list(user.partial_uploads.select_for_update().values_list("pk"))
         # No upload gets in between collecting what has to go and deleting it.
         User.objects.select_for_update().get(pk=user.pk)
         user.delete()

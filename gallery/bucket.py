@@ -6,10 +6,12 @@ import threading
 from http import HTTPStatus
 from typing import Any
 
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.client import BaseClient
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
+from s3transfer.exceptions import RetriesExceededError
 from storages.backends.s3 import S3Storage
 
 from t2isearch.settings.bucket import addressing_style
@@ -23,6 +25,9 @@ class PhotoBucket(S3Storage):  # type: ignore[misc]
 
     `public_endpoint_url`: the address of the S3 as browsers see it, where that is another one.
     """
+
+    # What S3 answers, or that it does not: see `gallery.storage`.
+    faults = (BotoCoreError, ClientError, Boto3Error, RetriesExceededError)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -61,6 +66,14 @@ class PhotoBucket(S3Storage):  # type: ignore[misc]
         # By the name, which we gave it, and not by the type that the upload claimed.
         parameters: dict[str, Any] = super()._get_write_parameters(name, None)
         return parameters
+
+    def _open(self, name: str, mode: str = "rb") -> Any:
+        try:
+            return super()._open(name, mode)
+        except FileNotFoundError:
+            # That the bucket itself is gone, which is answered alike, says nothing about the file.
+            self.connection.meta.client.head_bucket(Bucket=self.bucket_name)
+            raise
 
     def link(
         self, name: str, *, seconds: int, method: str, public: bool, headers: dict[str, str]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Coalesce, Lower
+from django.db.models.functions import Coalesce, Lower, Now
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -317,15 +317,17 @@ class ShareLink(models.Model):
         return own.filter(share_links=self)
 
 
-class PartialUpload(models.Model):
+class PartialUpload(Leased):
     """A file that comes in piece by piece (`gallery.partial_uploads`).
 
-    The first `offset` of its `length` bytes are there. Once all are, they are a photo or were
-    refused, and what became of them is kept here until `expires_at`.
+    The first `offset` of its `length` bytes are there. Once all are, it is finished: they become a
+    photo or are refused, and what became of them is kept here until `expires_at`. `attempts` and
+    `due_at` belong to finishing it.
     """
 
     class State(models.TextChoices):
         RECEIVING = "receiving", _("Receiving")
+        FINISHING = "finishing", _("Finishing")
         ADDED = "added", _("Added")
         REJECTED = "rejected", _("Rejected")
 
@@ -346,18 +348,25 @@ class PartialUpload(models.Model):
     error = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(db_index=True)
+    # With defaults in the database, for processes of the version before, which know neither.
+    attempts = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
+    due_at = models.DateTimeField(default=timezone.now, db_default=Now(), editable=False)
 
     objects = PartialUploadQuerySet.as_manager()
 
     class Meta:
         constraints = [
             models.CheckConstraint(condition=Q(length__gt=0), name="gallery_upload_not_empty"),
-            # So the offset is never beyond the length, and reaches it with what became of the file.
+            # So the offset is never beyond the length, and what reaches it takes no more bytes.
             models.CheckConstraint(
                 condition=Q(state="receiving", offset__lt=F("length"))
                 | (~Q(state="receiving") & Q(offset=F("length"))),
                 name="gallery_upload_decided_when_complete",
             ),
+        ]
+        indexes = [
+            # What is to be finished, and nothing else.
+            models.Index("due_at", name="gallery_upload_due", condition=Q(state="finishing")),
         ]
 
     def __str__(self) -> str:

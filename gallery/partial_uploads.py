@@ -3,8 +3,11 @@
 Its bytes lie in a file of their own under `UPLOADS_ROOT`, how many there are says the row. Both
 change together, a block at a time, with the row locked; nothing is locked while a block is on its
 way, so a connection that hangs keeps nobody from going on over another one. What a killed process
-wrote beyond the row's offset is cut off by the next block. The last block and what becomes of the
-whole file are one transaction: there is no complete upload of which nothing is known.
+wrote beyond the row's offset is cut off by the next block.
+
+With the last block the upload is complete and waits to be finished, which is leased work
+(`t2isearch.leases`): the request that brought the block does it right away. Where that ends with
+its process, or the storage or the decoders are away, a worker or the client's next request does it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import hashlib
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,15 +30,18 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.files import File
 from django.db import OperationalError, transaction
-from django.db.models import Count, Sum
+from django.db.models import Count, Q, Sum
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from psycopg.errors import LockNotAvailable
 
 from accounts.models import User
 from gallery.models import PartialUpload
+from gallery.processing import GAVE_UP
 from gallery.services import AddedPhoto, add_photo, check_quota, clean_filename
-from gallery.storage import remove_file
-from gallery.validators import RejectedUpload, check_size
+from gallery.storage import StorageUnavailable, outage_of, storage_faults
+from gallery.validators import NotDecodedNow, RejectedUpload, check_size
+from t2isearch.leases import Outages, backoff, claim, exhausted
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +52,15 @@ BLOCK_BYTES = 1024 * 1024
 REMOVED_AT_ONCE = 100
 CHECKSUM_ALGORITHMS = ("sha1", "sha256")
 
+_outages = Outages()
+
 
 class TooManyUnfinished(Exception):
     """Some have to be finished or cancelled first."""
+
+
+class _DecidedAlready(Exception):
+    """Another process has finished the upload meanwhile."""
 
 
 class OffsetConflict(Exception):
@@ -86,7 +99,7 @@ def start_upload(*, owner: User, length: int, filename: str, metadata: str = "")
     with transaction.atomic():
         # One of a person at a time, so that the sums are exact.
         get_user_model().objects.select_for_update().get(pk=owner.pk)
-        unfinished = PartialUpload.objects.owned_by(owner).receiving()
+        unfinished = PartialUpload.objects.owned_by(owner).undecided()
         coming = unfinished.aggregate(count=Count("pk"), size_bytes=Sum("length", default=0))
         if coming["count"] >= MOST_UNFINISHED:
             raise TooManyUnfinished
@@ -126,17 +139,20 @@ def append(
 
     Raises:
         OffsetConflict: it has to go on at another offset.
-        UploadBusy: another request is writing at this moment.
+        UploadBusy: another request is writing at this moment, or finishing it.
         ChecksumMismatch: none of the bytes are kept.
+        NotDecodedNow, StorageUnavailable: what has come in counts; it can go on later.
         PartialUpload.DoesNotExist: it was cancelled meanwhile.
     """
     if at != offset_of(upload):
         raise OffsetConflict
+    if upload.state == PartialUpload.State.FINISHING:
+        return finish(upload)
     with _verified(body, checksum) as source:
         while at < upload.length and (block := source.read(min(BLOCK_BYTES, upload.length - at))):
             upload = _add_block(upload.pk, at, block)
             at += len(block)
-    return upload
+    return _finish(upload) if upload.state == PartialUpload.State.FINISHING else upload
 
 
 @contextmanager
@@ -146,31 +162,33 @@ def _verified(body: Readable, checksum: Checksum | None) -> Iterator[Readable]:
         yield body
         return
     digest = hashlib.new(checksum.algorithm, usedforsecurity=False)
-    with tempfile.SpooledTemporaryFile(max_size=BLOCK_BYTES) as kept:
+    kept = tempfile.SpooledTemporaryFile(max_size=BLOCK_BYTES)  # noqa: SIM115 - closed below
+    try:
         while block := body.read(BLOCK_BYTES):
             digest.update(block)
-            kept.write(block)
+            with storage_faults():
+                kept.write(block)
         if digest.digest() != checksum.digest:
             raise ChecksumMismatch
-        kept.seek(0)
+        with storage_faults():
+            kept.seek(0)
         yield kept
+    finally:
+        with suppress(OSError):  # of bytes that can't be written, once more
+            kept.close()
 
 
 def _add_block(key: UUID, at: int, block: bytes) -> PartialUpload:
-    added: AddedPhoto | None = None
-    try:
-        with transaction.atomic():
-            upload = _locked(key, at=at)
+    with transaction.atomic():
+        upload = _locked(key, at=at)
+        with storage_faults():
             _write(_path(key), at, block)
-            upload.offset = at + len(block)
-            if upload.offset == upload.length:
-                added = _finish(upload)
-            upload.save()
-    except BaseException:
-        # As in `add_photo`: no file in the storage without its row.
-        if added is not None and not added.duplicate:
-            remove_file(str(added.photo.original.name))
-        raise
+        upload.offset = at + len(block)
+        if upload.offset == upload.length:
+            # Leased to who has brought the last byte.
+            upload.state = PartialUpload.State.FINISHING
+            upload.attempts, upload.due_at = 1, timezone.now() + settings.WORK_LEASE
+        upload.save()
     return upload
 
 
@@ -198,20 +216,140 @@ def _write(path: Path, at: int, block: bytes) -> None:
         os.fdatasync(file.fileno())
 
 
-def _finish(upload: PartialUpload) -> AddedPhoto | None:
-    """Make the complete file a photo, or note why it is none. The bytes go once that is stored."""
-    remove_bytes_on_commit(upload.pk)
+def finish(upload: PartialUpload) -> PartialUpload:
+    """Make a complete upload a photo, or note why it is none; returns it as it is then.
+
+    Raises:
+        UploadBusy: another process is doing that.
+        NotDecodedNow, StorageUnavailable: not now.
+        PartialUpload.DoesNotExist: it was cancelled meanwhile.
+    """
+    free = Q(attempts=0) | Q(due_at__lte=timezone.now())  # put off, or its lease has ended
+    with transaction.atomic():
+        finishing = PartialUpload.objects.finishing().filter(free, pk=upload.pk)
+        leased = finishing.select_for_update(skip_locked=True, of=("self",)).first()
+        if leased is not None:
+            leased.attempts += 1
+            leased.due_at = timezone.now() + settings.WORK_LEASE
+            leased.save(update_fields=["attempts", "due_at"])
+    if leased is not None:
+        return _finish(leased)
+    upload.refresh_from_db()
+    if upload.state == PartialUpload.State.FINISHING:
+        raise UploadBusy
+    return upload
+
+
+def _finish(upload: PartialUpload) -> PartialUpload:
+    """As `finish`, of an upload that is leased to this process."""
     try:
-        with _path(upload.pk).open("rb") as content:
-            file = File(content, name=upload.filename)
-            added = add_photo(owner=upload.owner, file=file, filename=upload.filename)
+        with _content(upload) as file:
+            add_photo(
+                owner=upload.owner,
+                file=file,
+                filename=upload.filename,
+                record=partial(_decide, upload),
+            )
     except RejectedUpload as rejected:
-        upload.state = PartialUpload.State.REJECTED
-        upload.error = " ".join(rejected.messages)[:300]
-        return None
-    upload.state = PartialUpload.State.ADDED
-    upload.photo, upload.duplicate = added.photo, added.duplicate
-    return added
+        _refuse(upload, " ".join(rejected.messages))
+    except FileNotFoundError:
+        # Lost in a power cut, or not part of a backup: they have to be sent again.
+        PartialUpload.objects.finishing().filter(pk=upload.pk).update(
+            state=PartialUpload.State.RECEIVING, offset=0
+        )
+    except _DecidedAlready:
+        pass
+    except get_user_model().DoesNotExist as error:
+        raise PartialUpload.DoesNotExist from error
+    except Exception as error:
+        if isinstance(error, NotDecodedNow) or outage_of(error) is not None:
+            _outages.put_off(upload)
+        raise
+    else:
+        _outages.over(upload)
+    upload.refresh_from_db()
+    return upload
+
+
+@contextmanager
+def _content(upload: PartialUpload) -> Iterator[File[bytes]]:
+    """The bytes of a complete upload.
+
+    Raises:
+        FileNotFoundError: they are not there, or not all of them.
+        StorageUnavailable: the folder of all of them is not there.
+    """
+    with storage_faults(may_be_gone=True):
+        if not settings.UPLOADS_ROOT.is_dir():
+            raise StorageUnavailable(f"{settings.UPLOADS_ROOT} is not there")
+        content = _path(upload.pk).open("rb")
+    with content:
+        file = File(content, name=upload.filename)
+        if file.size != upload.length:
+            raise FileNotFoundError
+        yield file
+
+
+def _decide(upload: PartialUpload, added: AddedPhoto | None = None, *, error: str = "") -> None:
+    """Note what became of an upload, in the transaction in which that is so.
+
+    Raises:
+        _DecidedAlready: somebody else was quicker: roll it back.
+        PartialUpload.DoesNotExist: it was cancelled.
+    """
+    row = PartialUpload.objects.select_for_update().get(pk=upload.pk)
+    if row.state != PartialUpload.State.FINISHING:
+        raise _DecidedAlready
+    if added is None:
+        row.state, row.error = PartialUpload.State.REJECTED, error[:300]
+    else:
+        row.state = PartialUpload.State.ADDED
+        row.photo, row.duplicate = added.photo, added.duplicate
+    row.save()
+    remove_bytes_on_commit(upload.pk)
+
+
+def _refuse(upload: PartialUpload, reason: str) -> None:
+    """Raises PartialUpload.DoesNotExist."""
+    with suppress(_DecidedAlready), transaction.atomic():
+        _decide(upload, error=reason)
+
+
+def uploads_wait() -> bool:
+    """Whether a complete upload waits for being finished right now."""
+    return PartialUpload.objects.finishing().filter(due_at__lte=timezone.now()).exists()
+
+
+def finish_due_uploads(*, for_seconds: float) -> bool:
+    """Finish uploads that who sent them did not, one after the other, for about `for_seconds`.
+
+    Returns whether the time ran out first, so that there may be more to do.
+    """
+    deadline = time.monotonic() + for_seconds
+    while time.monotonic() < deadline:
+        claimed = claim(PartialUpload.objects.finishing(), limit=1)
+        if not claimed:
+            return False
+        [upload] = claimed
+        try:
+            if upload.attempts > settings.WORK_MAX_ATTEMPTS:  # it ended its process each time
+                _refuse(upload, _(GAVE_UP))
+            else:
+                _finish(upload)
+        except PartialUpload.DoesNotExist:
+            continue
+        except Exception as error:
+            if isinstance(error, NotDecodedNow) or outage_of(error) is not None:
+                logger.warning("upload %s waits: %r", upload.pk, error)
+                return False
+            logger.exception("upload %s: attempt %s failed", upload.pk, upload.attempts)
+            if exhausted(upload):
+                _refuse(upload, _(GAVE_UP))
+            else:
+                PartialUpload.objects.finishing().filter(pk=upload.pk).update(
+                    due_at=timezone.now() + backoff(upload.attempts)
+                )
+    return True
 
 
 def cancel_upload(upload: PartialUpload) -> None:
@@ -240,7 +378,7 @@ def _remove_left_behind() -> None:
     The files are listed first: a file is made after its row.
     """
     files = dict(_files())
-    wanted = PartialUpload.objects.receiving().filter(pk__in=files)
+    wanted = PartialUpload.objects.undecided().filter(pk__in=files)
     for key in files.keys() - set(wanted.values_list("pk", flat=True)):
         _remove_bytes(key)
 
@@ -254,7 +392,7 @@ def _files() -> Iterator[tuple[UUID, Path]]:
 
 def remove_bytes_on_commit(key: UUID) -> None:
     """Remove the file of an upload once the current transaction has committed."""
-    transaction.on_commit(partial(_remove_bytes, key), robust=True)
+    transaction.on_commit(lambda: _remove_bytes(key), robust=True)
 
 
 def _remove_bytes(key: UUID) -> None:

@@ -186,10 +186,15 @@ class PartialUploadQuerySet(models.QuerySet["PartialUpload"]):
             return self.none()
         return self.filter(owner=user, expires_at__gt=timezone.now())
 
-    def receiving(self) -> Self:
-        """Those that bytes are still to come for."""
-        return self.filter(state=self.model.State.RECEIVING)
+    def undecided(self) -> Self:
+        """Those that may still become a photo."""
+        return self.filter(state__in=[self.model.State.RECEIVING, self.model.State.FINISHING])
+
+    def finishing(self) -> Self:
+        """Those that are complete, of which it is open what becomes of them."""
+        return self.filter(state=self.model.State.FINISHING)
 
     def expired(self) -> Self:
-        """Everybody's uploads whose time is up."""
-        return self.filter(expires_at__lte=timezone.now())
+        """Everybody's uploads whose time is up. What is complete is finished first."""
+        states = self.model.State
+        return self.filter(expires_at__lte=timezone.now()).exclude(state=states.FINISHING)

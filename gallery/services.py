@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from django.contrib.auth import get_user_model
@@ -17,9 +17,9 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from gallery.models import DiscardedFile, Photo, original_path
-from gallery.provisional import drop, keep, note_provisional
+from gallery.provisional import provisional
 from gallery.signals import announce, photo_ready, photo_retried
-from gallery.storage import store_file
+from gallery.storage import is_stored, sha256_of, store_file
 from gallery.tasks import remove_discarded_files, render_photos
 from gallery.validators import RejectedUpload, check_picture, check_size
 from t2isearch.dispatch import wake
@@ -35,19 +35,28 @@ class AddedPhoto:
     duplicate: bool
 
 
-def add_photo(*, owner: User, file: File[bytes], filename: str) -> AddedPhoto:
+def add_photo(
+    *,
+    owner: User,
+    file: File[bytes],
+    filename: str,
+    record: Callable[[AddedPhoto], None] = lambda _added: None,
+) -> AddedPhoto:
     """Take a picture into `owner`'s gallery and wake the workers.
 
     The file is stored before the row is written, and removed again when the row can't be: a row
-    never points at a file that is not there.
+    never points at a file that is not there. Where the owner has these bytes already, they mend
+    what was lost or damaged of that photo. `record` is called in the transaction that writes it.
 
     Raises:
         RejectedUpload: it is no picture, damaged, too large, or over the owner's quota.
+        NotDecodedNow, StorageUnavailable: it may be taken in another time.
     """
     check_size(file.size)
     sha256 = _sha256(file)
-    if (known := owner.photos.for_display().filter(sha256=sha256).first()) is not None:
-        return AddedPhoto(_out_of_trash(known), duplicate=True)
+    same = owner.photos.for_display().filter(sha256=sha256)
+    if (known := same.first()) and (again := _add_again(known, file, record)):
+        return again
     facts = check_picture(file)
     check_quota(owner, file.size)  # before the bytes are copied; once more, locked, below
 
@@ -60,43 +69,79 @@ def add_photo(*, owner: User, file: File[bytes], filename: str) -> AddedPhoto:
         width=facts.width,
         height=facts.height,
     )
-    file.seek(0)
     photo.original = stored = original_path(photo, filename)
-    note_provisional([stored])
-    try:
+    with provisional(stored) as files:
+        file.seek(0)
         store_file(stored, file)
         with transaction.atomic():
             # One upload of a person at a time from here, so that quota and duplicates are exact.
             get_user_model().objects.select_for_update().get(pk=owner.pk)
-            known = owner.photos.for_display().filter(sha256=sha256).first()
+            known = same.first()
             if known is None:
                 check_quota(owner, photo.size_bytes)
                 # In the order of the keys, whoever uploads several at once.
                 photo.created_at = timezone.now()
                 photo.save()
-                keep([stored])
+                files.keep()
                 wake(render_photos)
-    except BaseException:
-        drop([stored])
-        raise
-    if known is not None:
-        drop([stored])
-        return AddedPhoto(_out_of_trash(known), duplicate=True)
-    return AddedPhoto(photo, duplicate=False)
+                added = AddedPhoto(photo, duplicate=False)
+            else:
+                Photo.objects.filter(pk=known.pk).update(trashed_at=None)
+                added = AddedPhoto(same.get(), duplicate=True)
+            record(added)
+    return added
+
+
+def _add_again(
+    known: Photo, file: File[bytes], record: Callable[[AddedPhoto], None]
+) -> AddedPhoto | None:
+    """The photo that has the bytes of `file` already, out of the trash and whole again.
+
+    None where it was deleted meanwhile.
+    """
+    is_damaged = sha256_of(str(known.original.name)) != known.sha256
+    # What was made of a damaged original may be damaged as well.
+    is_whole = not is_damaged and not known.problem and _has_renditions(known)
+    stored = [original_path(known, known.filename)] if is_damaged else []
+    with provisional(*stored) as files:
+        for name in stored:
+            logger.warning("photo %s: the original was lost or damaged, it is mended", known.pk)
+            file.seek(0)
+            store_file(name, file)
+        with transaction.atomic():
+            same = Photo.objects.for_display().filter(pk=known.pk)
+            photo = same.select_for_update(of=("self",)).first()
+            if photo is None:
+                return None
+            # Who uploads a photo again wants to see it.
+            photo.trashed_at = None
+            if stored and photo.original.name == known.original.name:
+                files.keep()
+                discard_files([known.original.name])
+                [photo.original] = stored
+            if not is_whole:
+                photo.state, photo.error = Photo.State.PROCESSING, ""
+                photo.attempts, photo.due_at = 0, timezone.now()
+                wake(render_photos)
+            photo.save(
+                update_fields=["trashed_at", "original", "state", "error", "attempts", "due_at"]
+            )
+            added = AddedPhoto(photo, duplicate=True)
+            record(added)
+    return added
+
+
+def _has_renditions(photo: Photo) -> bool:
+    """Whether its renditions are there, or are still to be made."""
+    if photo.state == Photo.State.PROCESSING:
+        return True
+    return all(is_stored(str(each.name)) for each in (photo.thumbnail, photo.preview))
 
 
 def known_photos(*, owner: User, sha256s: Iterable[str]) -> list[Photo]:
     """The photos of `owner`, those in the trash as well, that have one of these hashes."""
     wanted = {sha256.lower() for sha256 in sha256s}
     return list(Photo.objects.kept_by(owner).filter(sha256__in=wanted).order_by("pk"))
-
-
-def _out_of_trash(photo: Photo) -> Photo:
-    """Who uploads a photo again wants to see it."""
-    if photo.trashed_at is not None:
-        photo.trashed_at = None
-        photo.save(update_fields=["trashed_at"])
-    return photo
 
 
 def _sha256(file: File[bytes]) -> str:

@@ -27,13 +27,26 @@ def remove_discarded_files() -> None:
 
 
 @shared_task
+def finish_uploads() -> None:
+    """Finish complete uploads in pieces that wait, for one turn."""
+    from gallery.partial_uploads import finish_due_uploads  # which adds photos, and so wakes a task
+
+    if finish_due_uploads(for_seconds=TURN_SECONDS):
+        wake(finish_uploads)
+
+
+@shared_task
 def sweep() -> None:
     """Find what was left behind by a killed worker, a lost message or a passing fault."""
+    from gallery.partial_uploads import uploads_wait
+
     processing.fail_abandoned_photos()
     if processing.photos_wait():
         wake(render_photos)
     if DiscardedFile.objects.filter(due_at__lte=timezone.now()).exists():
         wake(remove_discarded_files)
+    if uploads_wait():
+        wake(finish_uploads)
 
 
 @shared_task

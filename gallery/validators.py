@@ -18,8 +18,8 @@ class RejectedUpload(ValidationError):
     """A file that is not taken in. Its message is one plain sentence for the person."""
 
 
-class NotDecodedNow(RejectedUpload):
-    """A file that may be taken in another time."""
+class NotDecodedNow(Exception):
+    """A file that is neither taken in nor refused: there is no decoder for it right now."""
 
 
 def too_large() -> RejectedUpload:
@@ -44,14 +44,14 @@ def check_picture(file: IO[bytes]) -> PictureFacts:
     Raises:
         RejectedUpload: it is no picture of a known format, has too many pixels, is damaged, or
             takes too much to decode.
-        NotDecodedNow: there is no decoder for it.
+        NotDecodedNow
     """
     try:
         return probe(file)
     except BadPicture as bad:
         raise rejection(bad) from bad
     except DecoderUnavailable as unavailable:
-        raise not_now() from unavailable
+        raise NotDecodedNow(str(unavailable)) from unavailable
 
 
 def rejection(bad: BadPicture) -> RejectedUpload:
@@ -73,9 +73,3 @@ def rejection(bad: BadPicture) -> RejectedUpload:
         case Problem.CRASHED:
             message = _("The picture can't be decoded.")
     return RejectedUpload(message, code=bad.problem.value)
-
-
-def not_now() -> NotDecodedNow:
-    return NotDecodedNow(
-        _("Pictures can't be taken in right now. Please try again in a minute."), code="not_now"
-    )

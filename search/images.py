@@ -15,7 +15,6 @@ from typing import IO
 import numpy as np
 from django.core.files import File
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
@@ -25,12 +24,12 @@ from PIL import Image
 from accounts.models import User
 from gallery.decoding.problems import BadPicture
 from gallery.decoding.service import DecoderUnavailable, render
-from gallery.validators import check_picture, check_size, not_now, rejection
+from gallery.validators import NotDecodedNow, check_picture, check_size, rejection
 from search.encoders import EncoderUnavailable, EncodingError, load_image_encoder
 from search.indexing import read_embedding
 from search.models import ImageQuery, SearchIndex
 from t2isearch.dispatch import wake
-from t2isearch.leases import backoff, claim, exhausted
+from t2isearch.leases import backoff, claim, exhausted, give_back
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +61,7 @@ def take_picture(owner: User, file: File[bytes]) -> ImageQuery:
 
     Raises:
         RejectedUpload: it is no picture, damaged or too large.
+        NotDecodedNow
     """
     from search.tasks import embed_pictures
 
@@ -86,7 +86,7 @@ def _rendition(file: IO[bytes]) -> bytes:
     except BadPicture as bad:
         raise rejection(bad) from bad
     except DecoderUnavailable as unavailable:
-        raise not_now() from unavailable
+        raise NotDecodedNow(str(unavailable)) from unavailable
 
 
 def image_embedding(index: SearchIndex, owner: User, image_id: int) -> NDArray[np.float32]:
@@ -141,9 +141,7 @@ def embed_waiting_pictures() -> bool:
         results = load_image_encoder(index.encoder_info).embed_images(images)
     except EncoderUnavailable as error:
         logger.warning("pictures to search with wait: %s", error)
-        ImageQuery.objects.filter(pk__in=rows).update(
-            attempts=F("attempts") - 1, due_at=timezone.now() + backoff(1)
-        )
+        give_back(list(rows.values()), after=backoff(1))
         return False
     except Exception:
         logger.exception("pictures to search with could not be embedded")

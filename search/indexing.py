@@ -12,7 +12,7 @@ from time import monotonic, sleep
 import numpy as np
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet, Subquery, Value
+from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_noop
@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from gallery.models import Photo
 from gallery.querysets import Annotations, PhotoQuerySet
+from gallery.storage import StorageUnavailable
 from search import milvus
 from search.encoders import EncoderUnavailable, EncodingError, load_image_encoder
 from search.milvus import Entry, MilvusUnavailable
 from search.models import IndexRun, PendingDeletion, PhotoIndexing, SearchIndex
 from search.pipeline import EmbeddingPipeline, Results, batch_size
-from t2isearch.leases import backoff, claim, exhausted
+from t2isearch.leases import Outages, backoff, claim, exhausted, give_back
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ FILL_SECONDS = 0.25
 BACKFILL_CHUNK = 1000
 # How many vectors are written in a turn before they are sealed; at its end they are in any case.
 SEAL_AFTER = 256
+
+_storage_outages = Outages()
 
 
 def search_state() -> Annotations:
@@ -161,7 +164,7 @@ def index_due_photos(*, for_seconds: float = 0.0) -> bool:
                 seal = is_last or unsealed >= SEAL_AFTER
                 if not _finish(running, seal=seal):
                     if following is not None:
-                        _give_back(following.claimed)
+                        give_back(following.claimed, after=backoff(1))
                     return False
                 unsealed = 0 if seal else unsealed
             if following is None and monotonic() >= deadline:
@@ -243,7 +246,7 @@ def _finish(batch: _Batch, *, seal: bool) -> bool:
         )
     except (MilvusUnavailable, EncoderUnavailable) as error:
         logger.warning("indexing waits: %s", error)
-        _give_back(batch.claimed)
+        give_back(batch.claimed, after=backoff(1))
         _note_obstacle(index, str(error))
         return False
     except Exception as error:
@@ -254,8 +257,14 @@ def _finish(batch: _Batch, *, seal: bool) -> bool:
     _note_obstacle(index, "")
     _record(index, rows, embeddings)
     for photo_id, result in results.items():
+        row = rows[photo_id]
+        if isinstance(result, StorageUnavailable):
+            logger.warning("photo %s waits for the storage: %s", photo_id, result)
+            _storage_outages.put_off(row)
+            continue
+        _storage_outages.over(row)
         if isinstance(result, Exception):
-            _record_failure(rows[photo_id], result)
+            _record_failure(row, result)
     return True
 
 
@@ -383,13 +392,6 @@ def _record_failure(row: PhotoIndexing, error: Exception) -> None:
         leased.update(**changes)
     else:
         leased.update(due_at=timezone.now() + backoff(row.attempts))
-
-
-def _give_back(batch: list[PhotoIndexing]) -> None:
-    # Only what is still leased to this batch: one enqueued anew meanwhile has no attempt to return.
-    PhotoIndexing.objects.filter(
-        pk__in=[row.pk for row in batch], due_at__in={row.due_at for row in batch}
-    ).update(attempts=F("attempts") - 1, due_at=timezone.now() + backoff(1))
 
 
 def fail_abandoned() -> int:

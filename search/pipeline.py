@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from django.utils.translation import gettext_noop
 from numpy.typing import NDArray
 from PIL import Image
 
+from gallery.storage import read_file
 from search.encoders import (
     EncoderInfo,
     EncoderUnavailable,
@@ -89,10 +91,12 @@ class EmbeddingPipeline:
 def _prepare(info: EncoderInfo, photo: Photo) -> Prepared:
     encoder = load_image_encoder(info)
     try:
-        with photo.thumbnail.open("rb") as file, Image.open(file) as opened:
-            image = opened.convert("RGB")
+        # Read whole before it is decoded: what the storage does says nothing about the picture.
+        content = read_file(str(photo.thumbnail.name))
     except FileNotFoundError:
         raise EncodingError(MISSING) from None
+    with Image.open(io.BytesIO(content)) as opened:
+        image = opened.convert("RGB")
     try:
         return encoder.prepare(image)
     except Exception as error:

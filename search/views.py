@@ -21,7 +21,8 @@ from django.views.decorators.vary import vary_on_headers
 
 from accounts.models import User
 from gallery.models import Photo
-from gallery.validators import RejectedUpload, too_large
+from gallery.uploadhandler import check_received
+from gallery.validators import RejectedUpload
 from search.chips import chips_of
 from search.filters import UnknownAlbum
 from search.history import recent_searches, remember_search, saved_searches
@@ -231,9 +232,8 @@ def picture(request: HttpRequest) -> HttpResponse:
 
 
 def _sent(request: HttpRequest, file: UploadedFile[bytes] | None) -> UploadedFile[bytes]:
-    """Raises RejectedUpload when there is no file, or more of it than is read."""
-    if getattr(request, "oversized_upload", False):
-        raise too_large()
+    """Raises as `check_received`, and RejectedUpload when there is no file."""
+    check_received(request)
     if file is None:
         raise RejectedUpload(_("Choose a picture to search with."), code="no_picture")
     return file

@@ -58,6 +58,7 @@ DESCRIPTIONS = {
     423: "Another request is writing at the moment; try again.",
     460: "The bytes are not those of the checksum; none of them were kept.",
     429: "Too many requests; `Retry-After` says how many seconds to wait.",
+    507: "There is no room left for files; `Retry-After` says when to try again.",
     503: "What it takes is not there for the moment; `Retry-After` says when to try again.",
 }
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from celery import Task
 from django.db import transaction
-from kombu.exceptions import OperationalError
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +17,9 @@ def wake(task: Task[Any, Any], *, after: timedelta | None = None) -> None:
     """Send `task` without arguments once the current transaction has committed.
 
     What is to be done lies in the database already, so a message that cannot be sent costs time and
-    nothing else: the next sweep finds the work. A broker that is away is logged, never raised. One
-    message a transaction is enough, however many photos it is about.
+    nothing else: the next sweep finds the work. Whatever goes wrong with it is logged and never
+    raised, as the work is committed by then. One message a transaction is enough, however many
+    photos it is about.
     """
     message = _Message(task, after.total_seconds() if after else 0)
     if all(message != waiting for _, waiting, _ in transaction.get_connection().run_on_commit):
@@ -34,5 +34,5 @@ class _Message:
     def __call__(self) -> None:
         try:
             self.task.apply_async(countdown=self.countdown_s, retry=False)
-        except (OperationalError, OSError) as error:
-            logger.warning("%s could not be sent, the next sweep will: %s", self.task.name, error)
+        except Exception as error:  # of the transport, of its files, of its configuration
+            logger.warning("%s could not be sent, the next sweep will: %r", self.task.name, error)

@@ -9,8 +9,9 @@ ends. See docs/decisions/0001-work-lives-in-postgres.md.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import models, transaction
@@ -53,6 +54,38 @@ def claim(queryset: models.QuerySet[Row], *, limit: int) -> list[Row]:
         row.attempts += 1
         row.due_at = now + settings.WORK_LEASE
     return rows
+
+
+def give_back(rows: Sequence[Leased], *, after: timedelta) -> None:
+    """End the lease of rows of one model that were tried for nothing; the try does not count.
+
+    Only of what is still leased as claimed: another worker, or whoever had it done anew, goes on.
+    """
+    if rows:
+        leased = type(rows[0])._base_manager.filter(
+            pk__in=[row.pk for row in rows], due_at__in={row.due_at for row in rows}, attempts__gt=0
+        )
+        leased.update(attempts=F("attempts") - 1, due_at=timezone.now() + after)
+
+
+class Outages:
+    """How long rows of one model wait for what they need and do not get, such as the storage.
+
+    Longer with each time in a row, as this process remembers it: that is no row's fault, so none
+    keeps a count of it.
+    """
+
+    def __init__(self) -> None:
+        self._times: dict[Any, int] = {}
+
+    def put_off(self, row: Leased) -> None:
+        """Give `row` back for a while."""
+        self._times[row.pk] = self._times.get(row.pk, 0) + 1
+        give_back([row], after=backoff(self._times[row.pk]))
+
+    def over(self, row: Leased) -> None:
+        """`row` has got what it needed."""
+        self._times.pop(row.pk, None)
 
 
 def backoff(attempts: int) -> timedelta:

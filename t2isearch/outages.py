@@ -1,9 +1,14 @@
-"""What people see while the cache is away: where attempts are counted, nobody goes on uncounted."""
+"""What people and programs are told while something is away that a request needs.
+
+Where attempts are counted (the cache), nobody goes on uncounted; where files are stored or pictures
+decoded, nothing is taken in by halves. The same request may work later, and is told so.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -11,22 +16,57 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 from rest_framework import exceptions, status
+from rest_framework.response import Response
 
-from t2isearch.problems import problem_response
+from gallery.storage import StorageFull, outage_of
+from gallery.validators import NotDecodedNow
+from t2isearch import problems
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_S = 15
+CACHE_RETRY_AFTER_S = 15
+RETRY_AFTER_S = 60
 
 
-class CacheAway(exceptions.APIException):
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+class PartAway(exceptions.APIException):
+    """Something that a request needs does not answer: 503, or 507 where there is no room."""
+
     default_code = "unavailable"
-    wait = RETRY_AFTER_S
+
+    def __init__(self, sentence: str, *, wait: int, is_full: bool = False) -> None:
+        self.status_code = (
+            status.HTTP_507_INSUFFICIENT_STORAGE if is_full else status.HTTP_503_SERVICE_UNAVAILABLE
+        )
+        self.wait = wait
+        super().__init__(sentence, "no_room" if is_full else self.default_code)
+
+
+def part_away(error: Exception) -> PartAway | None:
+    """What is said about `error`; None where it is no outage."""
+    if isinstance(error, RedisError):
+        sentence = _("A part of this site does not answer. Try again in a moment.")
+        return PartAway(sentence, wait=CACHE_RETRY_AFTER_S)
+    if isinstance(error, NotDecodedNow):
+        sentence = _("Pictures can't be taken in right now. Please try again in a minute.")
+        return PartAway(sentence, wait=RETRY_AFTER_S)
+    if (outage := outage_of(error)) is None:
+        return None
+    if isinstance(outage, StorageFull):
+        sentence = _("There is no room left on this site to store files. Please try again later.")
+        return PartAway(sentence, wait=RETRY_AFTER_S, is_full=True)
+    sentence = _("Files can't be stored or read right now. Please try again in a minute.")
+    return PartAway(sentence, wait=RETRY_AFTER_S)
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Rest framework's answer to an error, as a problem."""
+    if (away := part_away(error)) is not None:
+        logger.error("%s can't be answered now: %r", context["request"].path, error)
+    return problems.exception_handler(away or error, context)
 
 
 class OutageMiddleware:
-    """Answers with 503 where a view could not do without Redis, such as signing in."""
+    """Answers with 503 or 507 where a view could not do without what is away."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -35,13 +75,12 @@ class OutageMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        if not isinstance(error, RedisError):
+        if (away := part_away(error)) is None:
             return None
-        logger.error("%s needs the cache, which does not answer: %s", request.path, error)
+        logger.error("%s can't be answered now: %r", request.path, error)
         if request.path.startswith("/api/"):
-            return problem_response(
-                CacheAway(_("A part of this site does not answer. Try again in a moment.")), request
-            )
-        response = render(request, "503.html", status=503)
-        response["Retry-After"] = str(RETRY_AFTER_S)
+            return problems.problem_response(away, request)
+        context = {"code": away.status_code, "explanation": away.detail}
+        response = render(request, "503.html", context, status=away.status_code)
+        response["Retry-After"] = str(away.wait)
         return response

@@ -6,9 +6,16 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from celery import Task
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+from kombu.exceptions import OperationalError as KombuError
 
+from gallery.tasks import sweep
+from t2isearch.dispatch import wake
 from t2isearch.embedded.state import BASE_DIR
 
 SEND = """
@@ -53,3 +60,19 @@ def test_a_broker_that_is_away_costs_a_second_try_and_no_error(scheme: str, tmp_
     assert completed.stdout == "went on\n", completed.stderr
     assert "gallery.tasks.sweep could not be sent, the next sweep will" in completed.stderr
     assert len(attempts) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [KombuError("away"), OSError("full"), ValueError("a damaged table"), KeyError("x"),
+              ImproperlyConfigured("no such transport")],
+)  # fmt: skip
+@pytest.mark.django_db(transaction=True)
+def test_whatever_fails_in_sending_fails_nothing_else(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    done: list[str] = []
+    with patch.object(Task, "apply_async", side_effect=error), transaction.atomic():
+        wake(sweep)
+        transaction.on_commit(lambda: done.append("the next hook"))
+    assert done == ["the next hook"]
+    assert "gallery.tasks.sweep could not be sent, the next sweep will" in caplog.text

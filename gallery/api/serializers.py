@@ -108,7 +108,8 @@ class PartialUploadSerializer(serializers.ModelSerializer[PartialUpload]):
     """How far a resumable upload is, and what became of it.
 
     `photo` is the key of the photo once it is `added`, `duplicate` whether its owner had the same
-    bytes already, `error` why it was `rejected`.
+    bytes already, `error` why it was `rejected`. One that is `finishing` is
+    complete, and it is open yet what becomes of it.
     """
 
     offset = serializers.SerializerMethodField()

@@ -2,7 +2,8 @@
 
 The core with the extensions creation, expiration, termination and checksum. What is not of the
 protocol: `GET` says what became of an upload, and the last piece of a file that is no picture is
-answered with 400, as an upload in one piece is.
+answered with 400, as an upload in one piece is. One that can't be finished right now is answered
+with 503 or 507, by `HEAD` as well, and finished by the next request about it or by a worker.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +42,7 @@ from gallery.partial_uploads import (
     UploadBusy,
     append,
     cancel_upload,
+    finish,
     offset_of,
     start_upload,
 )
@@ -212,8 +216,11 @@ class UploadView(TusView):
         return Response(PartialUploadSerializer(self.upload(request, pk)).data)
 
     def head(self, request: Request, pk: UUID) -> Response:
-        """Where to go on."""
+        """Where to go on. What is complete is finished first: a client takes it for a photo."""
         upload = self.upload(request, pk)
+        if upload.state == PartialUpload.State.FINISHING:
+            with answered_errors():
+                upload = finish(upload)
         refuse_decided(upload)
         headers = offset_headers(upload) | {"Upload-Length": str(upload.length)}
         if upload.metadata:
@@ -241,7 +248,7 @@ class UploadView(TusView):
         responses={
             204: OpenApiResponse(description="It was taken in."),
             **SIGNED_IN,
-            **errors(400, 404, 409, 410, 411, 412, 413, 415, 423, 460),
+            **errors(400, 404, 409, 410, 411, 412, 413, 415, 423, 460, 503, 507),
         },
     )
     def patch(self, request: Request, pk: UUID) -> Response:
@@ -264,28 +271,8 @@ class UploadView(TusView):
                 "beyond_length",
                 _("The file was said to be shorter."),
             )
-        try:
+        with answered_errors():
             upload = append(upload, at=at, body=request._request, checksum=checksum)
-        except OffsetConflict as error:
-            raise Problem(
-                status.HTTP_409_CONFLICT,
-                "wrong_offset",
-                _("The upload goes on at another offset: ask for it."),
-            ) from error
-        except UploadBusy as error:
-            raise Problem(
-                status.HTTP_423_LOCKED,
-                "busy",
-                _("Another request is writing to this upload at the moment. Try again."),
-            ) from error
-        except ChecksumMismatch as error:
-            raise Problem(
-                460, "checksum_mismatch", _("The bytes that came in are not those that were sent.")
-            ) from error
-        except UnreadablePostError as error:
-            raise exceptions.ParseError from error
-        except PartialUpload.DoesNotExist as error:
-            raise exceptions.NotFound from error
         if upload.state == PartialUpload.State.REJECTED:
             raise serializers.ValidationError({"file": [upload.error]}, code="rejected")
         return Response(status=status.HTTP_204_NO_CONTENT, headers=offset_headers(upload))
@@ -300,6 +287,33 @@ class UploadView(TusView):
         """Cancel it."""
         cancel_upload(self.upload(request, pk))
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+@contextmanager
+def answered_errors() -> Iterator[None]:
+    """Why a piece is not taken in, or an upload not finished, as the API says it."""
+    try:
+        yield
+    except OffsetConflict as error:
+        raise Problem(
+            status.HTTP_409_CONFLICT,
+            "wrong_offset",
+            _("The upload goes on at another offset: ask for it."),
+        ) from error
+    except UploadBusy as error:
+        raise Problem(
+            status.HTTP_423_LOCKED,
+            "busy",
+            _("Another request is writing to this upload at the moment. Try again."),
+        ) from error
+    except ChecksumMismatch as error:
+        raise Problem(
+            460, "checksum_mismatch", _("The bytes that came in are not those that were sent.")
+        ) from error
+    except UnreadablePostError as error:
+        raise exceptions.ParseError from error
+    except PartialUpload.DoesNotExist as error:
+        raise exceptions.NotFound from error
 
 
 def offset_headers(upload: PartialUpload) -> dict[str, str]:

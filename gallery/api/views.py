@@ -36,7 +36,8 @@ from gallery.models import Album, Photo
 from gallery.querysets import AlbumQuerySet, PhotoQuerySet
 from gallery.services import add_photo, known_photos
 from gallery.trash import delete_for_good, ensure_trashed, move_to_trash, restore
-from gallery.validators import NotDecodedNow, RejectedUpload, too_large
+from gallery.uploadhandler import check_received
+from gallery.validators import RejectedUpload
 from t2isearch.api_errors import SIGNED_IN, errors
 from t2isearch.requests import positive_ints, signed_in
 
@@ -69,12 +70,6 @@ class NewestFirst(CursorPagination):
             if parameter["name"] == "limit":
                 parameter["schema"] |= {"minimum": 1, "maximum": self.max_page_size}
         return parameters
-
-
-class Unavailable(exceptions.APIException):
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_code = "unavailable"
-    wait = 60
 
 
 KEY = OpenApiParameter("id", OpenApiTypes.INT64, OpenApiParameter.PATH)
@@ -170,20 +165,17 @@ class PhotoViewSet(
             201: UploadedPhotoSerializer,
             200: OpenApiResponse(UploadedPhotoSerializer, "The same bytes were there already."),
             **SIGNED_IN,
-            **errors(400, 415, 503),
+            **errors(400, 415, 503, 507),
         },
     )
     def create(self, request: Request) -> Response:
         """Upload a photo."""
         upload = UploadSerializer(data=request.data)
-        if getattr(request._request, "oversized_upload", False):
-            raise serializers.ValidationError({"file": too_large().messages})
-        upload.is_valid(raise_exception=True)
-        file = upload.validated_data["file"]
         try:
+            check_received(request._request)
+            upload.is_valid(raise_exception=True)
+            file = upload.validated_data["file"]
             added = add_photo(owner=signed_in(request), file=file, filename=file.name)
-        except NotDecodedNow as not_now:
-            raise Unavailable(" ".join(not_now.messages)) from not_now
         except RejectedUpload as rejected:
             raise serializers.ValidationError(
                 {"file": rejected.messages}, code=rejected.code

@@ -1,8 +1,9 @@
 """The decoder: `python -m gallery.decoding.child SOCKET MEMORY_BYTES`, started by `process.py`.
 
 It bounds itself before it looks at a picture, answers one request after the other, and ends when
-its parent closes the socket. A parent that was killed while a picture hangs closes it as well, but
-nobody reads that: the timer of each picture ends such a decoder, whatever it is busy with.
+its parent closes the socket. Two timers end it, whatever it is busy with: one of CPU time, which
+says that the picture takes too much, and one of the clock, for a parent that was killed while a
+picture hangs. It closes the socket as well, but nobody reads that.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from gallery.renditions import UnreadablePicture, make_renditions
 
 # The socket, the standard streams, the picture, what reads it once more, a little air.
 MOST_FILES = 16
-# After the parent's own limit, which refuses the picture with a reason.
+# After the parent's own limit.
 TIMER_GRACE_S = 2.0
 
 
@@ -64,10 +65,13 @@ def serve_one(connection: socket.socket) -> None:
     """Raises protocol.Gone when there will be no further request."""
     request, _parts = protocol.receive(connection)
     descriptor = protocol.receive_file(connection)
-    # Its default action needs no Python, so it ends a decoder that hangs in C.
-    signal.setitimer(signal.ITIMER_REAL, request["timeout_s"] + TIMER_GRACE_S)
+    # Their default action needs no Python, so it ends a decoder that hangs in C. A decoder that is
+    # frozen, or gets no turn on a loaded machine, uses no CPU time.
+    signal.setitimer(signal.ITIMER_PROF, request["timeout_s"])
+    signal.setitimer(signal.ITIMER_REAL, request["patience_s"] + TIMER_GRACE_S)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - it has no path
         header, parts = answer(request, file)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     protocol.send(connection, header | {"resident_bytes": resident_bytes()}, parts)
 

@@ -20,6 +20,9 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(32 * 1024 * 1024),
 }
 START_TIMEOUT_S = 60.0
+# How many times its CPU time a picture may take by the clock: on a loaded machine it gets a share.
+CLOCK_FACTOR = 4
+LEAST_CLOCK_S = 10.0
 # What a decoder gathers over time, in its own memory or in that of its libraries, ends with it.
 MOST_PICTURES = 1000
 MOST_RESIDENT_BYTES = 400 * 1024 * 1024
@@ -27,10 +30,19 @@ MOST_RESIDENT_BYTES = 400 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a decoder may take; `memory_bytes` is for its life, `timeout_s` for each picture."""
+    """What a decoder may take: `memory_bytes` for its life, `timeout_s` of CPU time a picture."""
 
     timeout_s: float
     memory_bytes: int
+
+    @property
+    def patience_s(self) -> float:
+        """How long a picture is waited for by the clock."""
+        return max(LEAST_CLOCK_S, CLOCK_FACTOR * self.timeout_s)
+
+
+class OutOfTime(Exception):
+    """A picture has used all the CPU time that it may."""
 
 
 class DecoderEnded(Exception):
@@ -94,15 +106,17 @@ class DecoderProcess:
         After an exception the decoder is of no use any more.
 
         Raises:
-            TimeoutError: it took longer than it may.
+            OutOfTime: the picture takes too much.
+            TimeoutError: it got too little time to say, as when it is frozen.
             DecoderEnded
             protocol.Garbled: it answered what is no message.
         """
         self._pictures += 1
-        deadline = time.monotonic() + self.limits.timeout_s
-        self._connection.settimeout(self.limits.timeout_s)
+        deadline = time.monotonic() + self.limits.patience_s
+        self._connection.settimeout(self.limits.patience_s)
+        times = {"timeout_s": self.limits.timeout_s, "patience_s": self.limits.patience_s}
         try:
-            protocol.send(self._connection, request | {"timeout_s": self.limits.timeout_s})
+            protocol.send(self._connection, request | times)
             protocol.send_file(self._connection, descriptor)
         except protocol.Gone:
             self._process.kill()  # where it only closed the socket
@@ -122,7 +136,9 @@ class DecoderProcess:
             exit_code = self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise TimeoutError from None
-        if exit_code == -signal.SIGALRM:  # its own timer, which is behind ours
+        if exit_code == -signal.SIGPROF:  # its timer of CPU time
+            raise OutOfTime
+        if exit_code == -signal.SIGALRM:  # that of the clock, which is behind ours
             raise TimeoutError
         raise DecoderEnded(exit_code)
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from gallery.decoding import answers, protocol
 from gallery.decoding.pool import DecodersBusy, pool
 from gallery.decoding.problems import BadPicture, Problem
-from gallery.decoding.process import DecoderEnded, DecoderNotStarted, Limits
+from gallery.decoding.process import DecoderEnded, DecoderNotStarted, Limits, OutOfTime
 from gallery.probing import PictureFacts
 from gallery.renditions import Renditions
 
@@ -30,6 +30,10 @@ Read = Callable[[protocol.Header, Sequence[bytes]], Answer]
 
 class DecoderUnavailable(Exception):
     """The picture was not decoded, and that is not its fault as far as can be told."""
+
+
+class DecodersKilled(DecoderUnavailable):
+    """Two in a row were ended from outside over one picture, as the kernel does for memory."""
 
 
 def probe(file: IO[bytes]) -> PictureFacts:
@@ -64,7 +68,7 @@ def _decode(file: IO[bytes], request: protocol.Header, read: Read[Answer]) -> An
         try:
             return _ask(descriptor, request, read)
         except DecoderEnded as ended:
-            raise DecoderUnavailable(f"ended from outside: {ended}") from ended
+            raise DecodersKilled(f"ended from outside: {ended}") from ended
 
 
 def _ask(descriptor: int, request: protocol.Header, read: Read[Answer]) -> Answer:
@@ -75,15 +79,18 @@ def _ask(descriptor: int, request: protocol.Header, read: Read[Answer]) -> Answe
             header, parts = decoder.ask(request, descriptor)
             bad, fault = answers.problem_from(header), header.get("fault")
             answer = read(header, parts) if bad is None and fault is None else None
-    except TimeoutError:
-        bad = BadPicture(Problem.TOO_SLOW, f"more than {limits.timeout_s:g} s")
+    except OutOfTime:
+        bad = BadPicture(Problem.TOO_SLOW, f"more than {limits.timeout_s:g} s of CPU time")
+    except TimeoutError as error:
+        # Frozen, or starved on a loaded machine: see `OutOfTime`.
+        raise DecoderUnavailable(f"no answer in {limits.patience_s:g} s") from error
     except protocol.Garbled as garbled:
         bad = BadPicture(Problem.CRASHED, f"an answer that is none: {garbled}")
     except DecoderEnded as ended:
         if ended.from_outside:
             raise
         bad = BadPicture(Problem.CRASHED, str(ended))
-    except (DecodersBusy, DecoderNotStarted) as error:
+    except (DecodersBusy, DecoderNotStarted, OSError) as error:
         raise DecoderUnavailable(str(error)) from error
     if bad is not None:
         if bad.problem in {Problem.TOO_SLOW, Problem.TOO_MUCH_MEMORY, Problem.CRASHED}:

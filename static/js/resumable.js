@@ -112,6 +112,7 @@ export class ResumableUpload {
     const { status, body, retryAfter } = await this.ask("GET", this.address);
     if (status !== 200) return { status, body, retryAfter };
     forget(this.key);
+    if (body.state === "finishing") throw new Lost({ answered: true }); // by another request
     if (body.photo) return { status: 200, body: { id: body.photo, duplicate: body.duplicate } };
     this.address = null; // the photo was deleted since: upload it again
     throw new Lost();
@@ -134,6 +135,7 @@ export class ResumableUpload {
       this.offset = Number(answer.header("Upload-Offset"));
       return null;
     }
+    if (answer.status === 423) throw new Lost({ answered: true }); // another request finishes it
     if (![404, 410].includes(answer.status)) return answer;
     forget(this.key);
     this.address = null;
@@ -174,7 +176,8 @@ export class ResumableUpload {
       request.addEventListener("error", lost);
       request.addEventListener("abort", lost);
       request.addEventListener("load", () => {
-        if (request.status >= 500) reject(new Lost({ answered: true }));
+        // No room on the server, which stays so for longer than one waits.
+        if (request.status >= 500 && request.status !== 507) reject(new Lost({ answered: true }));
         else resolve({
           status: request.status,
           body: request.response,

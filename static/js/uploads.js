@@ -232,7 +232,8 @@ function answer(item, { status, body, retryAfter }) {
   } else if (status === 400 && body?.errors?.file) {
     move(item, "rejected", body.errors.file.join(" "));
   } else {
-    move(item, "failed", text.errorServer);
+    // 503 and 507 say what is away, or that there is no room.
+    move(item, "failed", ([503, 507].includes(status) && body?.detail) || text.errorServer);
   }
 }
 

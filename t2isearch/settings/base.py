@@ -153,7 +153,7 @@ STORAGES: dict[str, dict[str, Any]] = {
 FILE_UPLOAD_HANDLERS = [
     "gallery.uploadhandler.BoundedUploadHandler",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
-    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+    "gallery.uploadhandler.DiskUploadHandler",
 ]
 
 # Who sends the bytes of a photo once Django has checked whose it is: "django", "nginx", or the
@@ -260,7 +260,7 @@ REST_FRAMEWORK = {
         "accounts.permissions.HasScope",
     ],
     "DEFAULT_THROTTLE_CLASSES": ["t2isearch.throttles.ScopeThrottle"],
-    "EXCEPTION_HANDLER": "t2isearch.problems.exception_handler",
+    "EXCEPTION_HANDLER": "t2isearch.outages.exception_handler",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
         "rest_framework.parsers.JSONParser",

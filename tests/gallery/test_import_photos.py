@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import os
+import random
 import re
+import signal
+import time
+import traceback
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from rich.console import Console
 
 from accounts.models import User
@@ -17,6 +22,7 @@ from gallery.models import Photo
 from gallery.services import add_photo
 from t2isearch import progress
 from tests.conftest import draw_picture
+from tests.gallery.test_provisional import nothing_is_lost
 
 
 def run(*args: str | Path, command: str = "import_photos", user: str = "ann") -> list[str]:
@@ -73,7 +79,7 @@ def test_what_cannot_be_imported_is_said(ann: User, path: str, user: str, senten
         run(path, user=user)
 
 
-def test_stopped_in_the_middle_it_says_how_to_go_on(
+def test_stopped_in_the_middle_it_finishes_the_file_and_says_how_to_go_on(
     ann: User, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0
@@ -82,19 +88,65 @@ def test_stopped_in_the_middle_it_says_how_to_go_on(
         nonlocal calls
         calls += 1
         if calls == 3:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
         return add_photo(**arguments)
 
     monkeypatch.setattr(import_photos, "add_photo", stopped)
     with pytest.raises(CommandError) as stop:
         run(folder)
     assert str(stop.value) == (
-        "Stopped after 2 of 6 files, 2 added: run the same command again to go on."
+        "Stopped after 3 of 6 files, 3 added: run the same command again to go on."
     )
     assert stop.value.returncode == 130
-    assert Photo.objects.count() == 2
+    assert Photo.objects.count() == 3
     monkeypatch.setattr(import_photos, "add_photo", add_photo)
-    assert run(folder) == ["3 added, 3 already there, 0 refused."]
+    assert run(folder) == ["2 added, 4 already there, 0 refused."]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.django_db(transaction=True)
+def test_stopped_at_any_moment_nothing_is_lost(folder: Path, media: Path, times: int) -> None:
+    """The second Ctrl-C ends it in the middle of whatever it does then."""
+    User.objects.create_user("ann", "ann@example.com", "x")
+    moments = random.Random(times)
+    for number in range(10):
+        for path in folder.rglob("picture*"):
+            path.write_bytes(draw_picture(1, size=(100 + number, 50 + moments.randrange(500))))
+        report, its_report = os.pipe()
+
+        def imported(into: int = its_report) -> int:
+            os.dup2(into, 2)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            try:
+                run(folder)
+            except CommandError as error:
+                os.write(into, f"{error}\n".encode())
+                return int(error.returncode)
+            return 0
+
+        connection.close()
+        if (child := os.fork()) == 0:
+            code = 1
+            try:
+                code = imported()
+            except BaseException:
+                traceback.print_exc(file=open(its_report, "w", closefd=False))  # noqa: SIM115
+            finally:
+                os._exit(code)
+        os.close(its_report)
+        with open(report, encoding="utf-8") as lines:  # noqa: PTH123 - a pipe
+            lines.readline()  # it is at work
+            time.sleep(moments.uniform(0, 0.3))
+            for _ in range(times):
+                os.kill(child, signal.SIGINT)
+                time.sleep(moments.uniform(0, 0.03))
+            rest = lines.read()
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code in {0, 130}
+        assert "Traceback" not in rest
+        nothing_is_lost(media)
+    assert run(folder)[0].endswith("already there, 0 refused.")
 
 
 def test_lines_where_there_is_no_terminal(

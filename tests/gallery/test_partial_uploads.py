@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import io
 from collections.abc import Callable
@@ -29,22 +30,25 @@ from rest_framework.throttling import ScopedRateThrottle
 from accounts.models import Scope, User
 from accounts.services import delete_account
 from accounts.tokens import create_token
-from gallery import partial_uploads
-from gallery.models import PartialUpload, Photo
+from gallery import partial_uploads, tasks
+from gallery.decoding.service import DecoderUnavailable
+from gallery.models import DiscardedFile, PartialUpload, Photo
 from gallery.partial_uploads import (
     MOST_UNFINISHED,
     Checksum,
     OffsetConflict,
-    UploadBusy,
     append,
     cancel_upload,
+    finish_due_uploads,
     offset_of,
     start_upload,
 )
+from gallery.processing import GAVE_UP
 from gallery.services import add_photo
 from gallery.tasks import remove_expired_uploads
 from gallery.validators import RejectedUpload
 from tests.conftest import draw_picture
+from tests.gallery.test_provisional import killed_after_storing
 from tests.gallery.test_upload import at_once, stored_files
 
 URL = "/api/v1/uploads/"
@@ -577,28 +581,238 @@ def test_bytes_that_were_lost_are_sent_again(
     assert Photo.objects.owned_by(ann).get().original.read() == PICTURE
 
 
-class DiskFull(OSError):
-    pass
+# Finishing: what becomes of a complete upload
 
 
-def test_a_fault_at_the_end_leaves_the_upload_as_it_was(
-    client: Client, ann: User, media: Path
-) -> None:
-    """The last piece is sent again once the fault is over."""
+def no_room(*_args: Any, **_options: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def no_decoder(*_args: Any, **_options: Any) -> Any:
+    raise DecoderUnavailable("none")
+
+
+NOT_NOW = [
+    (patch.object(FileSystemStorage, "_save", no_room), 507, "no_room"),
+    (patch("gallery.validators.probe", no_decoder), 503, "unavailable"),
+]
+
+
+def complete_but_unfinished(client: Client, fault: Any = NOT_NOW[1]) -> str:
+    """The path of an upload whose last byte came in while it could not be finished."""
     path = begin(client)
     send(client, path, 0, PICTURE[:1000])
-    client.raise_request_exception = False
-    for fault in (
-        patch.object(FileSystemStorage, "_save", side_effect=DiskFull),
-        patch.object(PartialUpload, "save", side_effect=DiskFull),  # the photo is there by then
-    ):
-        with fault:
-            assert send(client, path, 1000, PICTURE[1000:]).status_code == 500
+    with fault[0]:
+        response = send(client, path, 1000, PICTURE[1000:])
+        assert (response.status_code, response.json()["code"]) == fault[1:]
+        assert (response["Retry-After"], response["Tus-Resumable"]) == ("60", "1.0.0")
         assert not Photo.objects.exists()
-        assert [each for each in media.rglob("*") if each.is_file()] == []
-        assert offset(client, path) == 1000
-    assert send(client, path, 1000, PICTURE[1000:]).status_code == 204
+        # Who asks on is told the same, and nothing is taken for a refusal.
+        assert call(client, "HEAD", path).status_code == fault[1]
+        assert send(client, path, len(PICTURE), b"").status_code == fault[1]
+        body = client.get(path).json()
+        assert (body["state"], body["offset"]) == ("finishing", len(PICTURE))
+    assert upload_at(path).attempts == 0
+    return path
+
+
+@pytest.mark.parametrize("fault", NOT_NOW, ids=["full", "no decoder"])
+@pytest.mark.parametrize("method", ["HEAD", "PATCH", "worker"])
+def test_what_can_not_be_finished_now_is_finished_later(
+    client: Client, ann: User, media: Path, folder: Path, fault: Any, method: str,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:  # fmt: skip
+    path = complete_but_unfinished(client, fault)
+    assert [each for each in media.rglob("*") if each.is_file()] == []
+    with django_capture_on_commit_callbacks(execute=True):
+        if method == "worker":
+            assert finish_due_uploads(for_seconds=30) is False  # it has a pause
+            PartialUpload.objects.update(due_at=timezone.now())
+            finish_due_uploads(for_seconds=30)
+        else:
+            headers = {"Upload_Offset": len(PICTURE)} if method == "PATCH" else {}
+            assert call(client, method, path, **headers).status_code in {200, 204}
+    body = client.get(path).json()
+    assert (body["state"], body["duplicate"]) == ("added", False)
     assert Photo.objects.owned_by(ann).get().original.read() == PICTURE
+    assert files_in(folder) == []
+    assert not DiscardedFile.objects.exists()
+
+
+def test_the_sweep_wakes_a_worker_for_what_is_not_finished(
+    client: Client, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    complete_but_unfinished(client)
+    with patch.object(tasks.finish_uploads, "apply_async") as woken:
+        for expected in (0, 1):
+            with django_capture_on_commit_callbacks(execute=True):
+                tasks.sweep()
+            assert woken.call_count == expected
+            PartialUpload.objects.update(due_at=timezone.now())
+    tasks.finish_uploads()
+    assert Photo.objects.count() == 1
+
+
+def test_a_client_waits_for_who_finishes_its_upload(client: Client) -> None:
+    path = complete_but_unfinished(client)
+    later = timezone.now() + timedelta(minutes=1)
+    PartialUpload.objects.update(attempts=1, due_at=later)  # leased
+    assert call(client, "HEAD", path).status_code == 423
+    assert send(client, path, len(PICTURE), b"").status_code == 423
+    PartialUpload.objects.update(due_at=timezone.now())  # its process has died
+    assert call(client, "HEAD", path).status_code == 200
+    assert Photo.objects.count() == 1
+
+
+def test_what_is_complete_does_not_expire_and_counts_against_the_quota(
+    client: Client, ann: User
+) -> None:
+    path = complete_but_unfinished(client)
+    ann.quota_bytes = len(PICTURE)
+    with pytest.raises(RejectedUpload, match="no room"):
+        start_upload(owner=ann, length=1, filename="a.jpg")
+    expire(path)
+    remove_expired_uploads()
+    PartialUpload.objects.update(due_at=timezone.now())
+    assert upload_at(path).state == "finishing"
+    finish_due_uploads(for_seconds=30)
+    assert Photo.objects.owned_by(ann).get().original.read() == PICTURE
+    remove_expired_uploads()
+    assert not PartialUpload.objects.exists()
+
+
+def test_what_can_never_be_finished_is_refused_at_last(client: Client, settings: Settings) -> None:
+    path = complete_but_unfinished(client)
+    with patch("gallery.partial_uploads.add_photo", side_effect=RuntimeError("a bug")):
+        for _ in range(settings.WORK_MAX_ATTEMPTS):
+            PartialUpload.objects.update(due_at=timezone.now())
+            finish_due_uploads(for_seconds=30)
+    body = client.get(path).json()
+    assert (body["state"], body["error"]) == ("rejected", GAVE_UP)
+    # One that ends its process each time.
+    other = complete_but_unfinished(client)
+    PartialUpload.objects.filter(pk=upload_at(other).pk).update(
+        attempts=settings.WORK_MAX_ATTEMPTS, due_at=timezone.now()
+    )
+    finish_due_uploads(for_seconds=30)
+    assert client.get(other).json()["error"] == GAVE_UP
+
+
+@pytest.mark.parametrize("left", [None, 400])
+def test_bytes_that_are_lost_before_it_is_finished_are_sent_again(
+    client: Client, folder: Path, left: int | None
+) -> None:
+    path = complete_but_unfinished(client)
+    file = folder / upload_at(path).pk.hex
+    file.unlink() if left is None else file.write_bytes(PICTURE[:left])
+    assert offset(client, path) == 0
+    assert send(client, path, 0, PICTURE).status_code == 204
+    assert Photo.objects.get().original.read() == PICTURE
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [(OSError(errno.ENOSPC, "full"), 507), (OSError(errno.EDQUOT, "quota"), 507),
+     (OSError(errno.EROFS, "read-only"), 503), (PermissionError(errno.EACCES, "no"), 503)],
+)  # fmt: skip
+@pytest.mark.parametrize("checksum", [True, False])
+def test_pieces_that_can_not_be_written(
+    client: Client, fault: OSError, status: int, checksum: bool
+) -> None:
+    path = begin(client)
+    send(client, path, 0, PICTURE[:1000])
+    digest = encoded(hashlib.sha256(PICTURE[1000:2000]).digest())
+    headers = {"Upload_Checksum": f"sha256 {digest}"} if checksum else {}
+    where = "tempfile.SpooledTemporaryFile.write" if checksum else "gallery.partial_uploads._write"
+    with patch(where, side_effect=fault):
+        response = send(client, path, 1000, PICTURE[1000:2000], **headers)
+    assert (response.status_code, response["Retry-After"]) == (status, "60")
+    assert response["Content-Type"] == "application/problem+json"
+    assert offset(client, path) == 1000
+    assert send(client, path, 1000, PICTURE[1000:], Upload_Checksum=None).status_code == 204
+    assert Photo.objects.get().original.read() == PICTURE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_locked_while_it_is_finished() -> None:
+    """A process that is killed in between leaves a complete upload and a noted file."""
+    ann = User.objects.create_user("ann", "ann@example.com", "x")
+    upload = start_upload(owner=ann, length=len(PICTURE), filename="a.jpg")
+    store = FileSystemStorage.save
+    seen: list[Any] = []
+
+    def look() -> None:
+        seen.append(PartialUpload.objects.select_for_update(nowait=True).get().state)
+        seen.append(DiscardedFile.objects.count())
+
+    def save(self: FileSystemStorage, *args: Any, **kwargs: Any) -> str:
+        assert not connection.in_atomic_block
+        assert at_once(lambda: transaction.atomic()(look)()) == [None]
+        return store(self, *args, **kwargs)
+
+    with patch.object(FileSystemStorage, "save", save):
+        append(upload, at=0, body=io.BytesIO(PICTURE))
+    assert seen == ["finishing", 1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_process_leaves_it_to_be_finished(media: Path) -> None:
+    ann = User.objects.create_user("ann", "ann@example.com", "x")
+    upload = start_upload(owner=ann, length=len(PICTURE), filename="a.jpg")
+    killed_after_storing(1, lambda: append(upload, at=0, body=io.BytesIO(PICTURE)))
+    upload.refresh_from_db()
+    assert (upload.state, upload.attempts) == ("finishing", 1)
+    PartialUpload.objects.update(due_at=timezone.now())
+    DiscardedFile.objects.update(due_at=timezone.now())
+    tasks.finish_uploads()
+    tasks.remove_discarded_files()
+    photo = Photo.objects.get()
+    assert [str(each.relative_to(media)) for each in media.rglob("*") if each.is_file()] == [
+        photo.original.name
+    ]
+    upload.refresh_from_db()
+    assert (upload.state, upload.photo, upload.duplicate) == ("added", photo, False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_that_finish_one_upload_make_one_photo() -> None:
+    """A process that was frozen for longer than its lease wakes up."""
+    ann = User.objects.create_user("ann", "ann@example.com", "x")
+    upload = start_upload(owner=ann, length=len(PICTURE), filename="a.jpg")
+
+    def overtaken(**options: Any) -> Any:
+        patched.stop()
+        PartialUpload.objects.update(due_at=timezone.now())
+        tasks.finish_uploads()
+        return add_photo(**options)
+
+    patched = patch("gallery.partial_uploads.add_photo", overtaken)
+    patched.start()
+    finished = append(upload, at=0, body=io.BytesIO(PICTURE))
+    assert (finished.state, finished.duplicate) == ("added", False)
+    assert finished.photo == Photo.objects.get()
+    assert len(stored_files(ann)) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_that_is_cancelled_while_it_is_finished_makes_no_photo(folder: Path) -> None:
+    ann = User.objects.create_user("ann", "ann@example.com", "x")
+    upload = start_upload(owner=ann, length=len(PICTURE), filename="a.jpg")
+
+    def cancelled(**options: Any) -> Any:
+        cancel_upload(PartialUpload.objects.get())
+        return add_photo(**options)
+
+    with (
+        patch("gallery.partial_uploads.add_photo", cancelled),
+        pytest.raises(PartialUpload.DoesNotExist),
+    ):
+        append(upload, at=0, body=io.BytesIO(PICTURE))
+    assert not Photo.objects.exists()
+    assert (stored_files(ann), files_in(folder)) == ([], [])
+
+
+# Interrupted in any way
 
 
 @hypothesis_settings(
@@ -725,25 +939,40 @@ def test_the_quota_holds_for_uploads_that_begin_at_once() -> None:
     assert {type(result) for result in results} == {PartialUpload, RejectedUpload}
 
 
+@pytest.mark.parametrize("first", ["account", "upload"])
 @pytest.mark.django_db(transaction=True)
-def test_deleting_the_account_waits_for_an_upload_that_is_being_finished(folder: Path) -> None:
+def test_an_account_that_is_deleted_while_an_upload_is_finished(folder: Path, first: str) -> None:
     ann = User.objects.create_user("ann", "ann@example.com", "x")
     upload = start_upload(owner=ann, length=len(PICTURE), filename="a.jpg")
 
-    def slowly(**options: Any) -> Any:
-        # Until the other one waits for the row that is locked here.
-        with connection.cursor() as cursor:
-            while True:
-                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-                if cursor.fetchone() != (0,):
-                    return add_photo(**options)
+    def meanwhile(**options: Any) -> Any:
+        if first == "account":
+            delete_account(user=User.objects.get())
+            return add_photo(**options)
+        added = add_photo(**options)
+        delete_account(user=User.objects.get())
+        return added
 
-    with patch("gallery.partial_uploads.add_photo", slowly):
-        results = at_once(
-            lambda: append(upload, at=0, body=io.BytesIO(PICTURE)).state,
-            lambda: delete_account(user=ann),
-        )
-    assert results[1] is None
-    assert results[0] == "added" or isinstance(results[0], PartialUpload.DoesNotExist | UploadBusy)
+    with (
+        patch("gallery.partial_uploads.add_photo", meanwhile),
+        pytest.raises(PartialUpload.DoesNotExist),
+    ):
+        append(upload, at=0, body=io.BytesIO(PICTURE))
+    assert not User.objects.exists()
+    assert files_in(folder) == []
+    tasks.remove_discarded_files()
+    assert stored_files(ann) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_account_and_the_end_of_its_upload_at_once(folder: Path) -> None:
+    ann = User.objects.create_user("ann", "ann@example.com", "x")
+    upload = start_upload(owner=ann, length=len(PICTURE), filename="a.jpg")
+    finished, deleted = at_once(
+        lambda: append(upload, at=0, body=io.BytesIO(PICTURE)).state,
+        lambda: delete_account(user=ann),
+    )
+    assert deleted is None
+    assert finished == "added" or isinstance(finished, PartialUpload.DoesNotExist)
     assert not User.objects.exists()
     assert files_in(folder) == []

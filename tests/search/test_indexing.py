@@ -16,7 +16,8 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from accounts.models import User
 from gallery.models import Photo
-from search import indexing, milvus, tasks
+from gallery.storage import StorageUnavailable
+from search import indexing, milvus, pipeline, tasks
 from search.encoders import EncoderInfo, EncoderUnavailable, EncodingError
 from search.indexing import (
     GAVE_UP,
@@ -214,6 +215,28 @@ def test_a_thumbnail_that_is_gone(photos: list[Photo]) -> None:
     index_due_photos()
     assert states()[photos[0].pk] == ("failed", MISSING, 1)
     assert [state for state, *_ in states().values()].count("done") == 3
+
+
+@pytest.mark.parametrize("unread", [1, 4])
+def test_a_storage_that_is_away_counts_for_no_thumbnail(photos: list[Photo], unread: int) -> None:
+    names = {str(photo.thumbnail.name) for photo in photos[:unread]}
+    read = pipeline.read_file
+
+    def stalling(name: str) -> bytes:
+        if name in names:
+            raise StorageUnavailable("away")
+        return read(name)
+
+    with patch.object(pipeline, "read_file", stalling):
+        for _ in range(6):
+            PhotoIndexing.objects.update(due_at=timezone.now())
+            index_due_photos()
+    rows = states()
+    assert [rows[photo.pk] for photo in photos[:unread]] == unread * [("pending", "", 0)]
+    assert [rows[photo.pk][0] for photo in photos[unread:]] == (4 - unread) * ["done"]
+    PhotoIndexing.objects.update(due_at=timezone.now())
+    index_due_photos()
+    assert {state for state, *_ in states().values()} == {"done"}
 
 
 def test_a_photo_deleted_while_it_is_embedded_leaves_milvus(

@@ -12,11 +12,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from accounts.models import User
 from gallery.formats import FILE_SUFFIXES
 from gallery.services import add_photo
-from gallery.validators import RejectedUpload
+from gallery.storage import StorageUnavailable
+from gallery.validators import NotDecodedNow, RejectedUpload
+from t2isearch.interrupts import INTERRUPTED, interrupts
 from t2isearch.progress import progress_report
-
-# What a shell reports for a command that was stopped with Ctrl-C.
-INTERRUPTED = 130
 
 
 @dataclass(slots=True)
@@ -42,22 +41,32 @@ class ImportCommand(BaseCommand):
         """Add `files` and write what became of them.
 
         Raises:
-            CommandError: it was stopped. What was added stays: each file has a transaction of its
-                own.
+            CommandError: it was stopped, by Ctrl-C or as the storage is away. What was added
+                stays: each file has a transaction of its own.
         """
         report = ImportReport()
-        try:
-            with progress_report("Importing", len(files)) as say:
-                for done, path in enumerate(files, 1):
-                    import_file(owner, path, report)
-                    say(done, None)
-        except KeyboardInterrupt:
-            done = report.added + report.known + len(report.refused)
+        reason = ""
+        with interrupts() as stop:
+            try:
+                with progress_report("Importing", len(files)) as say:
+                    for done, path in enumerate(files, 1):
+                        if stop:
+                            break
+                        import_file(owner, path, report)
+                        say(done, None)
+            except StorageUnavailable as fault:
+                reason = f" ({fault})"  # it would be the same with the others
+            except BaseException:
+                # Impatience: whatever the second Ctrl-C broke off comes out as anything.
+                if not stop:
+                    raise
+        done = report.added + report.known + len(report.refused)
+        if done < len(files):
             raise CommandError(
-                f"Stopped after {done} of {len(files)} files, {report.added} added: "
+                f"Stopped after {done} of {len(files)} files, {report.added} added{reason}: "
                 "run the same command again to go on.",
-                returncode=INTERRUPTED,
-            ) from None
+                returncode=INTERRUPTED if stop else 1,
+            )
         for line in report.lines():
             self.stdout.write(line)
 
@@ -98,6 +107,8 @@ def import_file(owner: User, path: Path, report: ImportReport) -> None:
             result = add_photo(owner=owner, file=File(opened), filename=path.name)
     except RejectedUpload as rejected:
         report.refused.append((path, " ".join(rejected.messages)))
+    except NotDecodedNow as not_now:
+        report.refused.append((path, f"It can't be decoded right now, try again: {not_now}."))
     except OSError as error:
         report.refused.append((path, f"The file can't be read: {error.strerror}."))
     else:

@@ -4,9 +4,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from gallery.management.commands.import_photos import INTERRUPTED, owner_named
+from gallery.management.commands.import_photos import owner_named
 from gallery.models import Photo
 from gallery.processing import render_again
+from t2isearch.interrupts import INTERRUPTED, interrupts
 from t2isearch.progress import progress_report
 
 
@@ -29,20 +30,19 @@ class Command(BaseCommand):
         keys = list(photos.values_list("pk", flat=True))
         made = 0
         problems: list[str] = []
-        key = first
-        try:
-            with progress_report("Rendering", len(keys)) as say:
-                for done, key in enumerate(keys, 1):
-                    photo = photos.filter(pk=key).first()
-                    try:
-                        made += photo is not None and render_again(photo)
-                    except Exception as error:  # decoders and storages raise whatever they like
-                        problems.append(f"  photo {key}: {error}")
-                    say(done, None)
-        except KeyboardInterrupt:
-            raise CommandError(
-                f"Stopped after {made} photos. Go on with --from {key}.", returncode=INTERRUPTED
-            ) from None
+        with interrupts() as stop, progress_report("Rendering", len(keys)) as say:
+            for done, key in enumerate(keys, 1):
+                if stop:
+                    raise CommandError(
+                        f"Stopped after {made} photos. Go on with --from {key}.",
+                        returncode=INTERRUPTED,
+                    )
+                photo = photos.filter(pk=key).first()
+                try:
+                    made += photo is not None and render_again(photo)
+                except Exception as error:  # decoders and storages raise whatever they like
+                    problems.append(f"  photo {key}: {error}")
+                say(done, None)
         kept = len(keys) - made
         self.stdout.write(f"{made} made anew, {kept} left as they were.")
         for problem in problems:
