@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import time
+from datetime import timedelta
 
 from django.conf import settings
 from django.core.files.base import ContentFile
@@ -20,6 +21,7 @@ from gallery.decoding.service import render
 from gallery.models import DiscardedFile, Photo, rendition_path
 from gallery.provisional import drop, keep, note_provisional
 from gallery.querysets import PhotoQuerySet
+from gallery.removal import removing_files
 from gallery.renditions import Renditions
 from gallery.signals import announce, photo_ready
 from gallery.storage import store_file
@@ -32,6 +34,8 @@ UNREADABLE = gettext_noop("The picture can't be decoded.")
 TOO_SLOW = gettext_noop("The picture takes too long to decode.")
 TOO_MUCH_MEMORY = gettext_noop("The picture needs too much memory to decode.")
 GAVE_UP = gettext_noop("The picture could not be processed, although it was tried several times.")
+# Between two looks whether a backup still runs.
+BACKUP_PAUSE = timedelta(seconds=30)
 REASONS = {Problem.TOO_SLOW: TOO_SLOW, Problem.TOO_MUCH_MEMORY: TOO_MUCH_MEMORY}
 
 
@@ -178,18 +182,36 @@ def fail_abandoned_photos() -> int:
 
 
 def remove_discarded_files() -> int:
-    """Delete the files of photos that are gone; returns how many. What fails is tried again."""
+    """Delete the files of photos that are gone; returns how many. What fails is tried again.
+
+    While a backup runs, all of them wait for its end.
+    """
     removed = 0
     while files := claim(DiscardedFile.objects.all(), limit=100):
-        for file in files:
-            try:
-                default_storage.delete(file.name)
-            except Exception:
-                logger.exception("a discarded file can't be removed yet")
-                DiscardedFile.objects.filter(pk=file.pk).update(
-                    due_at=timezone.now() + backoff(file.attempts)
-                )
-            else:
-                file.delete()
-                removed += 1
+        with removing_files() as allowed:
+            if not allowed:
+                _put_off(files)
+                return removed
+            gone = [file.pk for file in files if _removed(file)]
+            DiscardedFile.objects.filter(pk__in=gone).delete()
+        removed += len(gone)
     return removed
+
+
+def _removed(file: DiscardedFile) -> bool:
+    try:
+        default_storage.delete(file.name)
+    except Exception:
+        logger.exception("a discarded file can't be removed yet")
+        DiscardedFile.objects.filter(pk=file.pk).update(
+            due_at=timezone.now() + backoff(file.attempts)
+        )
+        return False
+    return True
+
+
+def _put_off(files: list[DiscardedFile]) -> None:
+    """As if they had not been claimed, but for a pause."""
+    DiscardedFile.objects.filter(pk__in=[file.pk for file in files]).update(
+        attempts=F("attempts") - 1, due_at=timezone.now() + BACKUP_PAUSE
+    )
