@@ -12,6 +12,7 @@ import logging
 import posixpath
 import re
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -22,8 +23,6 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 from PIL import Image
 
-from gallery.decoding.problems import BadPicture
-from gallery.decoding.service import DecoderUnavailable
 from gallery.models import DiscardedFile, Photo
 from gallery.processing import render_again
 from gallery.querysets import PhotoQuerySet
@@ -61,6 +60,10 @@ class FaultyFile(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.value)
         self.fault = fault
+
+
+class StorageAway(Exception):
+    """The storage answers for no file: a sentence saying what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +105,24 @@ def read_blocks(name: str) -> Iterator[bytes]:
     """The bytes of a stored file.
 
     Raises:
-        FaultyFile
+        FaultyFile, StorageAway
     """
+    with _faults_of_storage(name), default_storage.open(name, "rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            yield block
+
+
+@contextmanager
+def _faults_of_storage(name: str) -> Iterator[None]:
     try:
-        with default_storage.open(name, "rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                yield block
+        yield
     except FileNotFoundError as error:
         raise FaultyFile(Fault.MISSING) from error
     except OSError as error:
         logger.warning("%s can't be read: %s", name, error)
         raise FaultyFile(Fault.UNREADABLE) from error
+    except Exception as error:  # what clients of buckets raise is of many kinds
+        raise StorageAway(f"The storage can't be read at {name}: {error}") from error
 
 
 class Reading:
@@ -145,6 +155,9 @@ def examine(photos: PhotoQuerySet, *, quick: bool) -> Iterator[tuple[Photo, list
 
     Originals are compared with their hash and what is made from them is decoded; if it is to be
     `quick`, only sizes are asked for.
+
+    Raises:
+        StorageAway
     """
     position = 0
     while page := list(with_named_files(photos.filter(pk__gt=position))[:PAGE_SIZE]):
@@ -173,12 +186,10 @@ def _faults_of(photo: Photo, *, quick: bool) -> list[FoundFault]:
 
 def _quick_fault(file: NamedFile) -> Fault | None:
     try:
-        size = default_storage.size(file.name)
-    except FileNotFoundError:
-        return Fault.MISSING
-    except OSError as error:
-        logger.warning("%s can't be looked at: %s", file.name, error)
-        return Fault.UNREADABLE
+        with _faults_of_storage(file.name):
+            size = default_storage.size(file.name)
+    except FaultyFile as faulty:
+        return faulty.fault
     fits = size == file.size if file.size is not None else size > 0
     return None if fits else Fault.DAMAGED
 
@@ -221,7 +232,7 @@ def mend(photo: Photo, faults: Collection[FoundFault]) -> bool:
         return False
     try:
         return render_again(Photo.objects.get(pk=photo.pk))
-    except (BadPicture, DecoderUnavailable, OSError, Photo.DoesNotExist) as error:
+    except Exception as error:  # decoders and storages raise whatever they like
         logger.warning("photo %s can't be rendered: %s", photo.pk, error)
         return False
 
@@ -238,17 +249,28 @@ def _tell_owner(photo: Photo, reason: str) -> None:
     ready.filter(original=photo.original.name).update(error=reason)
 
 
+def storage_is_empty() -> bool:
+    """Whether there is nothing at all, as where a volume is not mounted. Raises StorageAway."""
+    return not any(_listed(""))
+
+
+def _listed(folder: str) -> tuple[list[str], list[str]]:
+    """The folders and files in `folder`; none where it is missing or can't be read."""
+    try:
+        with _faults_of_storage(folder or "its top"):
+            return default_storage.listdir(folder)
+    except FaultyFile:
+        return [], []
+
+
 def stray_files(*, older_than: timedelta = STRAY_AFTER) -> Iterator[str]:
-    """Names of stored files that no photo and no `DiscardedFile` names."""
+    """Names of stored files that no photo and no `DiscardedFile` names. Raises StorageAway."""
     for folder in FOLDERS:
         yield from _strays_in(folder, timezone.now() - older_than)
 
 
 def _strays_in(folder: str, until: datetime) -> Iterator[str]:
-    try:
-        folders, files = default_storage.listdir(folder)
-    except FileNotFoundError:
-        return
+    folders, files = _listed(folder)
     for start in range(0, len(files), NAMES_AT_ONCE):
         names = {posixpath.join(folder, file) for file in files[start : start + NAMES_AT_ONCE]}
         for name in sorted(_unnamed(folder, names)):

@@ -27,6 +27,7 @@ from gallery.file_verification import (
     FaultyFile,
     NamedFile,
     Reading,
+    StorageAway,
     named_files,
     read_blocks,
     with_named_files,
@@ -71,6 +72,8 @@ def backup(folder: Path, *, report: Report) -> Manifest:
             write_manifest(folder, manifest)
     except FilesHeldElsewhere as error:
         raise BackupError("Another backup is under way: wait for its end.") from error
+    except StorageAway as error:
+        raise BackupError(str(error)) from error
     except OSError as error:
         raise BackupError(f"{folder} can't be written to: {error.strerror or error}.") from error
     except Error as error:

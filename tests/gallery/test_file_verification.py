@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from unittest.mock import patch
@@ -14,11 +15,12 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.test import Client
+from pytest_django import Settings
 
 from accounts.models import User
 from gallery import file_verification
 from gallery.models import DiscardedFile, Photo
-from gallery.processing import process_due_photos, remove_discarded_files
+from gallery.processing import process_due_photos, remove_discarded_files, render_again
 from gallery.services import add_photo
 from tests import s3
 from tests.conftest import draw_picture
@@ -167,17 +169,41 @@ def test_in_a_bucket(bucket: str, ann: User) -> None:
         assert code == 1
         assert "missing originals: 1" in said
         assert "missing previews: 1" in said
-    with patch.object(file_verification.timezone, "now", _in_two_days):
+    with patch("gallery.file_verification.timezone.now", _in_two_days):
         assert "strays: 1" in verify("--repair")[1]
     remove_discarded_files()
     assert f"originals/{ann.pk}/left.jpg" not in s3.names_in(bucket)
     assert verify("--user", "ann")[1].count("missing") == 2  # the lost original, and its count
 
 
-def _in_two_days() -> object:
-    import datetime
+def _in_two_days() -> datetime:
+    return datetime.now(tz=UTC) + timedelta(days=2)
 
-    return datetime.datetime.now(tz=datetime.UTC) + datetime.timedelta(days=2)
+
+def test_a_storage_that_is_away_is_told_to_nobody(
+    ann: User, bucket: str, settings: Settings
+) -> None:
+    add(ann, 1)
+    settings.STORAGES = settings.STORAGES | {
+        "default": {
+            "BACKEND": "gallery.bucket.PhotoBucket",
+            "OPTIONS": s3.options(bucket) | {"secret_key": "another", "bucket_name": "no-such"},
+        }
+    }
+    for options in (["--repair"], ["--repair", "--quick"]):
+        with pytest.raises(CommandError):
+            verify(*options)
+    assert Photo.objects.get().error == ""
+
+
+def test_a_volume_that_is_not_mounted_is_no_loss(ann: User, media: Path) -> None:
+    add(ann, 1)
+    media.rename(media.with_name("elsewhere"))
+    for _ in range(2):
+        with pytest.raises(CommandError, match="is its volume mounted"):
+            verify("--repair")
+        media.mkdir(exist_ok=True)
+    assert Photo.objects.get().error == ""
 
 
 def test_one_person_and_from_a_photo_on(ann: User, ben: User, media: Path) -> None:
@@ -202,8 +228,6 @@ def test_what_is_deleted_or_rendered_meanwhile_is_no_fault(ann: User, media: Pat
             deleted.delete()
             remove_discarded_files()
         elif (media / rendered.preview.name).exists():
-            from gallery.processing import render_again
-
             render_again(Photo.objects.get(pk=rendered.pk))
             remove_discarded_files()
         return find(photo, quick=quick)

@@ -6,7 +6,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from gallery.file_verification import examine, mend, stray_files, take_back
+from gallery.file_verification import (
+    StorageAway,
+    examine,
+    mend,
+    storage_is_empty,
+    stray_files,
+    take_back,
+)
 from gallery.management.commands.import_photos import INTERRUPTED, owner_named
 from gallery.models import Photo
 from gallery.services import discard_files
@@ -45,6 +52,8 @@ class Command(BaseCommand):
         left = 0
         key = first
         try:
+            if repair and photos.exists() and storage_is_empty():
+                raise CommandError("There is no file in the storage at all: is its volume mounted?")
             with progress_report("Verifying", photos.count()) as say:
                 for photo, faults in examine(photos, quick=quick):
                     key = photo.pk
@@ -74,6 +83,8 @@ class Command(BaseCommand):
                 f"Stopped after {counts['photos']} photos. Go on with --from {key}.",
                 returncode=INTERRUPTED,
             ) from None
+        except StorageAway as error:
+            raise CommandError(f"{error}\nGo on with --from {key}.") from error
         for name, number in counts.items():
             self.stdout.write(f"{name}: {number}")
         if left:
