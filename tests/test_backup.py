@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from io import StringIO
@@ -248,6 +249,26 @@ def test_one_backup_at_a_time(committed: None, media: Path, folder: Path) -> Non
         assert "Another backup is under way" in str(refusal("backup", folder))
     assert not folder.exists()
     run("backup", folder)
+
+
+def test_a_backup_that_is_killed_holds_nothing_up(
+    committed: None, media: Path, ann: User, folder: Path
+) -> None:
+    add(ann, 1).delete()
+    connection.close()  # a connection has one process
+    if (child := os.fork()) == 0:
+        with patch.object(saving, "write_manifest", lambda *_: os.kill(os.getpid(), 9)):
+            run("backup", folder)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
+    assert "no complete backup" in str(refusal("restore", folder))
+    removed = 0
+    for _ in range(600):  # PostgreSQL notices in its own time
+        DiscardedFile.objects.update(due_at=timezone.now())
+        if removed := remove_discarded_files():
+            break
+        time.sleep(0.05)
+    assert removed == 3
 
 
 def test_what_is_missing_or_damaged_is_named(
