@@ -72,7 +72,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """
+    """What the folder says it holds.
+
     Raises:
         BackupError: the folder holds no complete backup, or one of a newer version.
     """

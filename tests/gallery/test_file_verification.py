@@ -73,7 +73,7 @@ def test_a_lost_original_is_told_to_its_owner_and_the_photo_is_shown(
     ann: User, media: Path, client: Client, options: list[str]
 ) -> None:
     photo = add(ann, 1)
-    (media / photo.original.name).unlink()
+    (media / str(photo.original.name)).unlink()
     code, said = verify(*options)
     assert code == 1
     assert f"photo {photo.pk}: original missing, {photo.original.name}" in said
@@ -89,7 +89,7 @@ def test_a_lost_original_is_told_to_its_owner_and_the_photo_is_shown(
 
 def test_a_damaged_original_is_found_by_its_hash(ann: User, media: Path) -> None:
     photo = add(ann, 1)
-    change(media / photo.original.name)
+    change(media / str(photo.original.name))
     assert verify("--quick")[0] == 0
     code, said = verify("--repair")
     assert code == 1
@@ -97,12 +97,12 @@ def test_a_damaged_original_is_found_by_its_hash(ann: User, media: Path) -> None
     photo.refresh_from_db()
     assert photo.problem == "The stored original is damaged. Upload the photo again to mend it."
     # What was made from it before is not made again from what is left of it.
-    (media / photo.preview.name).unlink()
+    (media / str(photo.preview.name)).unlink()
     verify("--repair")
     assert Photo.objects.get().preview.name == photo.preview.name
 
     # Put back by hand: the next look takes the words back.
-    change(media / photo.original.name)
+    change(media / str(photo.original.name))
     assert verify("--repair")[0] == 0
     assert Photo.objects.get().problem == ""
 
@@ -161,8 +161,8 @@ def test_files_that_belong_to_nothing_are_removed_when_they_are_old(ann: User, m
 
 def test_in_a_bucket(bucket: str, ann: User) -> None:
     photo, other = add(ann, 1), add(ann, 2)
-    default_storage.delete(photo.original.name)
-    default_storage.delete(other.preview.name)
+    default_storage.delete(str(photo.original.name))
+    default_storage.delete(str(other.preview.name))
     default_storage.save(f"originals/{ann.pk}/left.jpg", ContentFile(b"left over"))
     for options in ([], ["--quick"]):
         code, said = verify(*options)
@@ -209,7 +209,7 @@ def test_a_volume_that_is_not_mounted_is_no_loss(ann: User, media: Path) -> None
 def test_one_person_and_from_a_photo_on(ann: User, ben: User, media: Path) -> None:
     photos = [add(ann, 1), add(ben, 2), add(ann, 3)]
     for photo in photos:
-        (media / photo.original.name).unlink()
+        (media / str(photo.original.name)).unlink()
     assert "missing originals: 2" in verify("--user", "ann")[1]
     assert "missing originals: 1" in verify("--from", str(photos[2].pk))[1]
     with (
@@ -227,7 +227,7 @@ def test_what_is_deleted_or_rendered_meanwhile_is_no_fault(ann: User, media: Pat
         if photo.pk == deleted.pk:
             deleted.delete()
             remove_discarded_files()
-        elif (media / rendered.preview.name).exists():
+        elif (media / str(rendered.preview.name)).exists():
             render_again(Photo.objects.get(pk=rendered.pk))
             remove_discarded_files()
         return find(photo, quick=quick)

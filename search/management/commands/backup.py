@@ -36,8 +36,8 @@ class Command(BaseCommand):
                 f"Stopped: {folder} holds no backup.", returncode=INTERRUPTED
             ) from None
         self.stdout.write(
-            f"{saved.photos} photos, {saved.files} files "
-            f"({filesizeformat(saved.bytes)}) saved in {folder}."
+            f"{saved.photos} photos, {saved.files} files saved in {folder} "
+            f"({filesizeformat(saved.bytes)})."
         )
         if saved.faults:
             raise CommandError(_in_words(folder, saved), returncode=WITH_FAULTS)
@@ -50,7 +50,10 @@ def _in_words(folder: Path, saved: Manifest) -> str:
     ]
     if (more := len(saved.faults) - SHOWN) > 0:
         named.append(f"  and {more} more, in {folder / MANIFEST}")
-    first = f"In the storage, {saved.missing} files are missing and {saved.damaged} are damaged:"
+    first = (
+        f"In the storage, {saved.missing} files are missing or can't be read, and {saved.damaged} "
+        "are damaged:"
+    )
     last = (
         "The backup is complete but for these. `manage.py verify_files --repair` makes anew what "
         "can be, and tells the owners of the others."
