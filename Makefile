@@ -18,13 +18,21 @@ INSTALLED := $(VENV)/installed-requirements.txt
 INSTALLED_DEV := $(VENV)/installed-requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev milvus-server run test lint format messages
+.PHONY: help install install-dev milvus-server run backup restore test lint format messages
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: install ## Start everything on http://127.0.0.1:8000/ (PORT=..., HOST=...)
 	@exec $(BIN)/python -m t2isearch.embedded run --host $(HOST) --port $(PORT)
+
+backup: install ## Save everything into a new folder (TO=..., whether it runs or not)
+	@test -n "$(TO)" || { echo "Say where to: make backup TO=/backups/$$(date +%F)" >&2; exit 2; }
+	@exec $(BIN)/python -m t2isearch.embedded backup "$(TO)"
+
+restore: install ## Put a backup back where there is nothing yet (FROM=...)
+	@test -n "$(FROM)" || { echo "Say which backup: make restore FROM=/backups/..." >&2; exit 2; }
+	@exec $(BIN)/python -m t2isearch.embedded restore "$(FROM)"
 
 install: ## Make .venv with all that is needed to run
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \

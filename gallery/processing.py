@@ -7,6 +7,7 @@ import io
 import logging
 import time
 from contextlib import suppress
+from datetime import timedelta
 
 from django.conf import settings
 from django.core.files.base import ContentFile
@@ -22,6 +23,7 @@ from gallery.decoding.service import DecodersKilled, DecoderUnavailable, render
 from gallery.models import DiscardedFile, Photo, rendition_path
 from gallery.provisional import provisional
 from gallery.querysets import PhotoQuerySet
+from gallery.removal import removing_files
 from gallery.renditions import Renditions
 from gallery.signals import announce, photo_ready
 from gallery.storage import outage_of, read_file, store_file
@@ -29,7 +31,7 @@ from t2isearch.leases import Outages, backoff, claim, exhausted
 
 logger = logging.getLogger(__name__)
 
-MISSING = gettext_noop("The stored original is gone.")
+MISSING = gettext_noop("The stored original is gone. Upload the photo again to mend it.")
 DAMAGED = gettext_noop("The stored original is damaged. Upload the photo again to mend it.")
 UNREADABLE = gettext_noop("The picture can't be decoded.")
 TOO_SLOW = gettext_noop("The picture takes too long to decode.")
@@ -38,6 +40,8 @@ GAVE_UP = gettext_noop("The picture could not be processed, although it was trie
 _outages = Outages()
 # Given up as well: the worker that held it last may have been frozen only, and be through now.
 _UNDECIDED = Q(state=Photo.State.PROCESSING) | Q(state=Photo.State.FAILED, error=GAVE_UP)
+# Between two looks whether a backup still runs.
+BACKUP_PAUSE = timedelta(seconds=30)
 REASONS = {Problem.TOO_SLOW: TOO_SLOW, Problem.TOO_MUCH_MEMORY: TOO_MUCH_MEMORY}
 
 
@@ -206,18 +210,36 @@ def fail_abandoned_photos() -> int:
 
 
 def remove_discarded_files() -> int:
-    """Delete the files of photos that are gone; returns how many. What fails is tried again."""
+    """Delete the files of photos that are gone; returns how many. What fails is tried again.
+
+    While a backup runs, all of them wait for its end.
+    """
     removed = 0
     while files := claim(DiscardedFile.objects.all(), limit=100):
-        for file in files:
-            try:
-                default_storage.delete(file.name)
-            except Exception:
-                logger.exception("a discarded file can't be removed yet")
-                DiscardedFile.objects.filter(pk=file.pk).update(
-                    due_at=timezone.now() + backoff(file.attempts)
-                )
-            else:
-                file.delete()
-                removed += 1
+        with removing_files() as allowed:
+            if not allowed:
+                _put_off(files)
+                return removed
+            gone = [file.pk for file in files if _removed(file)]
+            DiscardedFile.objects.filter(pk__in=gone).delete()
+        removed += len(gone)
     return removed
+
+
+def _removed(file: DiscardedFile) -> bool:
+    try:
+        default_storage.delete(file.name)
+    except Exception:
+        logger.exception("a discarded file can't be removed yet")
+        DiscardedFile.objects.filter(pk=file.pk).update(
+            due_at=timezone.now() + backoff(file.attempts)
+        )
+        return False
+    return True
+
+
+def _put_off(files: list[DiscardedFile]) -> None:
+    """As if they had not been claimed, but for a pause."""
+    DiscardedFile.objects.filter(pk__in=[file.pk for file in files]).update(
+        attempts=F("attempts") - 1, due_at=timezone.now() + BACKUP_PAUSE
+    )

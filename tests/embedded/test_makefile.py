@@ -71,5 +71,5 @@ def test_an_old_python_is_refused_in_one_sentence(project: Path) -> None:
 
 def test_help_lists_every_target(project: Path) -> None:
     listed = make(project).stdout
-    for target in ("install", "install-dev", "run", "test", "lint", "format"):
+    for target in ("install", "install-dev", "run", "backup", "restore", "test", "lint", "format"):
         assert f"make {target} " in listed

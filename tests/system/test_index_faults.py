@@ -19,6 +19,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from gallery import processing
 from t2isearch.embedded.state import BASE_DIR
 from tests.api_client import ApiClient
 from tests.e2e.pictures import draw
@@ -236,7 +237,7 @@ def test_an_original_that_vanished_fails_with_a_reason(system: RunningSystem) ->
         system.send_signal("worker", signal.SIGCONT)
     system.wait_until(lambda: is_settled(system), PATIENCE_S, "everything is settled")
     states = {photo["id"]: (photo["status"], photo["error"]) for photo in client.photos()}
-    assert states == {lost: ("failed", "The stored original is gone."), fine: ("ready", "")}
+    assert states == {lost: ("failed", processing.MISSING), fine: ("ready", "")}
 
 
 def test_two_schedulers_and_two_indexers_do_nothing_twice(
