@@ -243,7 +243,7 @@ def _tell_owner(photo: Photo, reason: str) -> None:
 
 
 def storage_is_empty() -> bool:
-    """Whether there is nothing at all, as where a volume is not mounted. Raises StorageUnavailable."""
+    """Whether there is nothing at all, as without the volume. Raises StorageUnavailable."""
     return not any(_listed(""))
 
 
@@ -257,7 +257,7 @@ def _listed(folder: str) -> tuple[list[str], list[str]]:
 
 
 def stray_files(*, older_than: timedelta = STRAY_AFTER) -> Iterator[str]:
-    """Names of stored files that no photo and no `DiscardedFile` names. Raises StorageUnavailable."""
+    """Stored files that no photo and no `DiscardedFile` names. Raises StorageUnavailable."""
     for folder in FOLDERS:
         yield from _strays_in(folder, timezone.now() - older_than)
 

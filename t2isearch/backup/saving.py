@@ -33,6 +33,7 @@ from gallery.file_verification import (
 )
 from gallery.models import Photo
 from gallery.removal import FilesHeldElsewhere, files_held
+from gallery.storage import StorageUnavailable
 from t2isearch import __version__
 from t2isearch.backup.folder import (
     DUMP,

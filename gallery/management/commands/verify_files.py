@@ -16,6 +16,7 @@ from gallery.file_verification import (
 from gallery.management.commands.import_photos import owner_named
 from gallery.models import Photo
 from gallery.services import discard_files
+from gallery.storage import StorageUnavailable
 from t2isearch.interrupts import INTERRUPTED
 from t2isearch.progress import progress_report
 
