@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import time
+from math import inf
 
 from django.conf import settings
 from django.core.files.base import ContentFile
@@ -177,10 +178,16 @@ def fail_abandoned_photos() -> int:
     ).update(state=Photo.State.FAILED, error=GAVE_UP)
 
 
-def remove_discarded_files() -> int:
+def discarded_files_wait() -> bool:
+    """Whether a file of a photo that is gone waits for being removed right now."""
+    return DiscardedFile.objects.filter(due_at__lte=timezone.now()).exists()
+
+
+def remove_discarded_files(*, for_seconds: float = inf) -> int:
     """Delete the files of photos that are gone; returns how many. What fails is tried again."""
+    deadline = time.monotonic() + for_seconds
     removed = 0
-    while files := claim(DiscardedFile.objects.all(), limit=100):
+    while time.monotonic() < deadline and (files := claim(DiscardedFile.objects.all(), limit=20)):
         for file in files:
             try:
                 default_storage.delete(file.name)

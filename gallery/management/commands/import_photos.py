@@ -13,6 +13,7 @@ from accounts.models import User
 from gallery.formats import FILE_SUFFIXES
 from gallery.services import add_photo
 from gallery.validators import RejectedUpload
+from t2isearch.leases import Priority
 from t2isearch.progress import progress_report
 
 # What a shell reports for a command that was stopped with Ctrl-C.
@@ -95,7 +96,9 @@ def import_file(owner: User, path: Path, report: ImportReport) -> None:
     """Add one file to `owner`'s gallery and note in `report` what became of it."""
     try:
         with path.open("rb") as opened:
-            result = add_photo(owner=owner, file=File(opened), filename=path.name)
+            result = add_photo(
+                owner=owner, file=File(opened), filename=path.name, priority=Priority.IMPORT
+            )
     except RejectedUpload as rejected:
         report.refused.append((path, " ".join(rejected.messages)))
     except OSError as error:
