@@ -34,7 +34,7 @@ GAVE_UP = gettext_noop(
     "The photo could not be made searchable, although it was tried several times."
 )
 # How long photos that are ready wait for others that will be in a moment.
-FILL_SECONDS = 0.25
+FILL_SECONDS = 0.1
 # How many photos are taken into a new generation at a time.
 BACKFILL_CHUNK = 1000
 # How many vectors are written in a turn before they are sealed; at its end they are in any case.
