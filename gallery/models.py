@@ -24,7 +24,7 @@ from gallery.querysets import (
     PhotoQuerySet,
     ShareLinkQuerySet,
 )
-from t2isearch.leases import Leased
+from t2isearch.leases import InTurns, Leased
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -40,11 +40,12 @@ def rendition_path(photo: Photo, filename: str) -> str:
     return f"renditions/{photo.owner_id}/{uuid.uuid4().hex}-{filename}"
 
 
-class Photo(Leased):
+class Photo(InTurns):
     """One photo of one person.
 
     `width` and `height` are those of the picture as it is looked at, with its EXIF orientation
-    applied. `attempts` and `due_at` belong to rendering it.
+    applied. `priority`, `attempts` and `due_at` belong to rendering it; the first goes for whatever
+    is made of it afterwards, too.
     """
 
     class State(models.TextChoices):
@@ -138,6 +139,16 @@ class Photo(Leased):
             # What is waiting for a worker, and nothing else.
             models.Index(
                 "attempts", "due_at", name="gallery_photo_due", condition=Q(state="processing")
+            ),
+            # The same by turns of its owners.
+            models.Index(
+                "attempts",
+                "priority",
+                "owner",
+                "due_at",
+                "id",
+                name="gallery_photo_turns",
+                condition=Q(state="processing"),
             ),
         ]
 

@@ -8,6 +8,7 @@ import logging
 import time
 from contextlib import suppress
 from datetime import timedelta
+from math import inf
 
 from django.conf import settings
 from django.core.files.base import ContentFile
@@ -209,13 +210,19 @@ def fail_abandoned_photos() -> int:
     ).update(state=Photo.State.FAILED, error=GAVE_UP)
 
 
-def remove_discarded_files() -> int:
+def discarded_files_wait() -> bool:
+    """Whether a file of a photo that is gone waits for being removed right now."""
+    return DiscardedFile.objects.filter(due_at__lte=timezone.now()).exists()
+
+
+def remove_discarded_files(*, for_seconds: float = inf) -> int:
     """Delete the files of photos that are gone; returns how many. What fails is tried again.
 
     While a backup runs, all of them wait for its end.
     """
+    deadline = time.monotonic() + for_seconds
     removed = 0
-    while files := claim(DiscardedFile.objects.all(), limit=100):
+    while time.monotonic() < deadline and (files := claim(DiscardedFile.objects.all(), limit=20)):
         with removing_files() as allowed:
             if not allowed:
                 _put_off(files)

@@ -39,21 +39,29 @@ def _all_wait(photos: PhotoQuerySet) -> int:
     return photos.count()
 
 
+def _none_failed(photos: PhotoQuerySet) -> int:
+    return 0
+
+
 _search_state: Callable[[], Annotations] = _not_searchable
 _count_waiting: Callable[[PhotoQuerySet], int] = _all_wait
+_count_failed: Callable[[PhotoQuerySet], int] = _none_failed
 
 
 def provide_search_state(
-    source: Callable[[], Annotations], count_waiting: Callable[[PhotoQuerySet], int]
+    source: Callable[[], Annotations],
+    count_waiting: Callable[[PhotoQuerySet], int],
+    count_failed: Callable[[PhotoQuerySet], int],
 ) -> None:
     """Let an app say of each photo whether it can be found.
 
     `source` is asked once a query and returns expressions over `Photo` for `searchable` (bool) and
     `search_problem` (str). `count_waiting` says how many of the photos, all of them ready, are not
-    searchable yet. The gallery does not know what makes a photo searchable.
+    searchable yet, `count_failed` how many have a `search_problem`. The gallery does not know what
+    makes a photo searchable.
     """
-    global _search_state, _count_waiting
-    _search_state, _count_waiting = source, count_waiting
+    global _search_state, _count_waiting, _count_failed
+    _search_state, _count_waiting, _count_failed = source, count_waiting, count_failed
 
 
 def trash_cutoff() -> datetime:
@@ -109,6 +117,12 @@ class PhotoQuerySet(models.QuerySet["Photo"]):
         states = self.model.State
         processing = self.filter(state=states.PROCESSING).count()
         return processing + _count_waiting(self.filter(state=states.READY))
+
+    def count_failed(self) -> int:
+        """How many have a problem, whether in being rendered or in being made searchable."""
+        states = self.model.State
+        failed = self.filter(state=states.FAILED).count()
+        return failed + _count_failed(self.filter(state=states.READY))
 
     def newest_first(self) -> Self:
         return self.order_by("-pk")

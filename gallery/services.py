@@ -18,11 +18,13 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from gallery.models import DiscardedFile, Photo, original_path
 from gallery.provisional import provisional
-from gallery.signals import announce, photo_ready, photo_retried
+from gallery.querysets import PhotoQuerySet
+from gallery.signals import announce, photo_ready, photo_retried, photos_retried
 from gallery.storage import is_stored, sha256_of, store_file
 from gallery.tasks import remove_discarded_files, render_photos
 from gallery.validators import RejectedUpload, check_picture, check_size
 from t2isearch.dispatch import wake
+from t2isearch.leases import Priority
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ def add_photo(
     owner: User,
     file: File[bytes],
     filename: str,
+    priority: Priority = Priority.PERSON,
     record: Callable[[AddedPhoto], None] = lambda _added: None,
 ) -> AddedPhoto:
     """Take a picture into `owner`'s gallery and wake the workers.
@@ -68,6 +71,7 @@ def add_photo(
         size_bytes=file.size,
         width=facts.width,
         height=facts.height,
+        priority=priority,
     )
     photo.original = stored = original_path(photo, filename)
     with provisional(stored) as files:
@@ -199,13 +203,32 @@ def set_favourite(*, owner: User, photo_ids: Iterable[int], favourite: bool) -> 
 def retry_photo(photo: Photo) -> None:
     """Try again whatever failed: the renditions here, the rest by whoever listens."""
     with transaction.atomic():
-        restarted = Photo.objects.filter(pk=photo.pk, state=Photo.State.FAILED).update(
-            state=Photo.State.PROCESSING, error="", attempts=0, due_at=timezone.now()
+        restarted = retry_renditions(Photo.objects.filter(pk=photo.pk))
+        if not restarted and photo.state == Photo.State.READY:
+            announce(photo_retried, photo)
+
+
+def retry_failed(*, owner: User) -> int:
+    """Try again whatever failed of all of `owner`'s photos; returns of how many something did."""
+    with transaction.atomic():
+        restarted = retry_renditions(Photo.objects.owned_by(owner))
+        answers = photos_retried.send(sender=Photo, owner_id=owner.pk)
+    return restarted + sum(int(count or 0) for _listener, count in answers)
+
+
+def retry_renditions(photos: PhotoQuerySet, *, priority: Priority = Priority.PERSON) -> int:
+    """Try again to render those of `photos` of which that failed; returns how many."""
+    with transaction.atomic():
+        restarted = photos.filter(state=Photo.State.FAILED).update(
+            state=Photo.State.PROCESSING,
+            error="",
+            attempts=0,
+            due_at=timezone.now(),
+            priority=priority,
         )
         if restarted:
             wake(render_photos)
-        elif photo.state == Photo.State.READY:
-            announce(photo_retried, photo)
+    return restarted
 
 
 def discard_files(names: Iterable[str | None]) -> None:

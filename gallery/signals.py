@@ -7,6 +7,8 @@ committed with it, or not at all. Whatever else a listener does has to wait for 
 - `photo_ready(photo_id, owner_id)`: the photo has renditions now, or facts about it changed.
 - `photo_deleted(photo_id, owner_id)`: the photo is gone.
 - `photo_retried(photo_id, owner_id)`: its owner asks for another try of whatever failed.
+- `photos_retried(owner_id)`: the same for all photos of a person. Listeners return of how many
+  photos something had failed.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from gallery.models import Photo
 photo_ready = Signal()
 photo_deleted = Signal()
 photo_retried = Signal()
+photos_retried = Signal()
 
 
 def announce(signal: Signal, photo: Photo) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from celery import shared_task
-from django.utils import timezone
 
 from gallery import processing
-from gallery.models import DiscardedFile
 from t2isearch.dispatch import wake
 
 # A turn is short, so that other tasks of the same worker never wait long.
@@ -22,8 +20,10 @@ def render_photos() -> None:
 
 @shared_task
 def remove_discarded_files() -> None:
-    """Remove the files of deleted photos."""
-    processing.remove_discarded_files()
+    """Remove the files of deleted photos, for one turn."""
+    removed = processing.remove_discarded_files(for_seconds=TURN_SECONDS)
+    if removed and processing.discarded_files_wait():
+        wake(remove_discarded_files)
 
 
 @shared_task
@@ -43,7 +43,7 @@ def sweep() -> None:
     processing.fail_abandoned_photos()
     if processing.photos_wait():
         wake(render_photos)
-    if DiscardedFile.objects.filter(due_at__lte=timezone.now()).exists():
+    if processing.discarded_files_wait():
         wake(remove_discarded_files)
     if uploads_wait():
         wake(finish_uploads)

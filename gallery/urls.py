@@ -27,6 +27,7 @@ urlpatterns = [
     path("photos/states/", photos.states, name="states"),
     path("photos/download/", bulk.download, name="download"),
     re_path(rf"^photos/bulk/(?P<action>{'|'.join(ACTIONS)})/$", bulk.act, name="bulk"),
+    path("photos/retry/", photos.retry_all, name="retry-all"),
     path("photos/<int:pk>/", photos.photo, name="photo"),
     path("photos/<int:pk>/trash/", photos.trash, name="photo-trash"),
     path("photos/<int:pk>/retry/", photos.retry, name="retry"),

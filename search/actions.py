@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.models import User
+from gallery.models import Photo
 from search import generations
 from search.models import PhotoIndexing, SearchIndex
 from search.reindexing import FAILED, reindex
@@ -173,7 +174,10 @@ def _retry_failed(index: SearchIndex, by: User, lost: int) -> str:
 
 
 def _has_failed_photos(index: SearchIndex) -> bool:
-    return index.is_living and index.indexings.filter(state=PhotoIndexing.State.FAILED).exists()
+    if not index.is_living:
+        return False
+    failed = index.indexings.filter(state=PhotoIndexing.State.FAILED)
+    return failed.exists() or Photo.objects.filter(state=Photo.State.FAILED).exists()
 
 
 ACTIONS = {

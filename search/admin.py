@@ -17,6 +17,7 @@ from search.status import findings_in_words, scope_in_words
 from search.tasks import index_photos
 from search.templatetags.search_console import duration, translated
 from t2isearch.dispatch import wake
+from t2isearch.leases import Priority
 from t2isearch.requests import signed_in
 
 
@@ -135,7 +136,7 @@ class PhotoIndexingAdmin(ReadOnlyAdmin):
                 photo_ids = list(chosen.values_list("photo_id", flat=True))
                 if not photo_ids:
                     continue
-                enqueue(photo_ids, indexes=[index])
+                enqueue(photo_ids, indexes=[index], priority=Priority.BACKGROUND)
                 count += len(photo_ids)
                 sentence = ngettext(
                     "%(count)d selected photo is embedded again.",

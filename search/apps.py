@@ -17,6 +17,6 @@ class SearchConfig(AppConfig):
             preload,
             receivers,
         )
-        from search.indexing import count_waiting, search_state
+        from search.indexing import count_failed, count_waiting, search_state
 
-        provide_search_state(search_state, count_waiting)
+        provide_search_state(search_state, count_waiting, count_failed)

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from time import monotonic, sleep
 
 import numpy as np
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
+from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_noop
@@ -26,7 +27,7 @@ from search.encoders import EncoderUnavailable, EncodingError, load_image_encode
 from search.milvus import Entry, MilvusUnavailable
 from search.models import IndexRun, PendingDeletion, PhotoIndexing, SearchIndex
 from search.pipeline import EmbeddingPipeline, Results, batch_size
-from t2isearch.leases import Outages, backoff, claim, exhausted, give_back
+from t2isearch.leases import Outages, Priority, backoff, claim, exhausted, give_back
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ GAVE_UP = gettext_noop(
     "The photo could not be made searchable, although it was tried several times."
 )
 # How long photos that are ready wait for others that will be in a moment.
-FILL_SECONDS = 0.25
+FILL_SECONDS = 0.1
 # How many photos are taken into a new generation at a time.
 BACKFILL_CHUNK = 1000
 # How many vectors are written in a turn before they are sealed; at its end they are in any case.
@@ -72,22 +73,78 @@ def count_waiting(photos: PhotoQuerySet) -> int:
     return waiting
 
 
-def enqueue(photo_ids: Sequence[int], *, indexes: Sequence[SearchIndex] | None = None) -> None:
+def count_failed(photos: PhotoQuerySet) -> int:
+    """How many of these photos could not be taken into the active generation."""
+    index = SearchIndex.objects.active()
+    failed = PhotoIndexing.objects.filter(index=index, state=PhotoIndexing.State.FAILED)
+    return failed.filter(photo__in=photos).count()
+
+
+def retry_failed(owner_id: int) -> int:
+    """Have embedded again what failed of a person's photos; returns how many photos."""
+    failed = PhotoIndexing.objects.filter(
+        state=PhotoIndexing.State.FAILED,
+        index__status__in=[SearchIndex.Status.ACTIVE, SearchIndex.Status.BUILDING],
+        photo__owner=owner_id,
+        photo__trashed_at=None,
+    )
+    photos = failed.aggregate(photos=Count("photo", distinct=True))["photos"]
+    failed.update(
+        state=PhotoIndexing.State.PENDING,
+        error="",
+        attempts=0,
+        due_at=timezone.now(),
+        owner_id=owner_id,
+        priority=Priority.PERSON,
+    )
+    return int(photos)
+
+
+def enqueue(
+    photo_ids: Sequence[int],
+    *,
+    indexes: Sequence[SearchIndex] | None = None,
+    priority: Priority | None = None,
+) -> None:
     """Have these photos embedded (again) in every living generation, or in `indexes`.
 
-    Until that is done, a photo that is in Milvus stays there.
+    Until that is done, a photo that is in Milvus stays there. `priority` is each photo's own unless
+    given; what waits with a higher one already is left alone.
     """
     if indexes is None:
         indexes = list(SearchIndex.objects.living())
+    photos = Photo.objects.filter(pk__in=photo_ids).values_list("pk", "owner_id", "priority")
+    sooner: set[tuple[int, int]] = set()
+    if priority is not None and priority > Priority.PERSON:
+        pending = PhotoIndexing.objects.filter(state=PhotoIndexing.State.PENDING)
+        sooner = set(
+            pending.filter(
+                index__in=indexes, photo__in=photo_ids, priority__lt=priority
+            ).values_list("photo_id", "index_id")
+        )
     PhotoIndexing.objects.bulk_create(
         [
-            PhotoIndexing(photo_id=photo_id, index=index)
+            PhotoIndexing(
+                photo_id=photo_id,
+                index=index,
+                owner_id=owner_id,
+                priority=own if priority is None else priority,
+            )
+            for photo_id, owner_id, own in photos
             for index in indexes
-            for photo_id in photo_ids
+            if (photo_id, index.pk) not in sooner
         ],
         update_conflicts=True,
         unique_fields=["photo", "index"],
-        update_fields=["state", "error", "attempts", "due_at"],
+        update_fields=["state", "error", "attempts", "due_at", "owner_id", "priority"],
+    )
+
+
+def embed_lost(index: SearchIndex, photo_ids: Sequence[int]) -> None:
+    """Have photos embedded again whose vectors are lost and whose embeddings are not kept."""
+    enqueue(photo_ids, indexes=[index], priority=Priority.BACKGROUND)
+    index.indexings.filter(photo__in=photo_ids, state=PhotoIndexing.State.PENDING).update(
+        indexed_at=None
     )
 
 
@@ -106,14 +163,22 @@ def backfill(index: SearchIndex, *, at_most: int = BACKFILL_CHUNK) -> int:
         if locked is None or not locked.is_living:
             return 0
         ready = Photo.objects.filter(pk__gt=locked.backfilled_to, state=Photo.State.READY)
-        photo_ids = list(ready.order_by("pk").values_list("pk", flat=True)[:at_most])
+        photos = list(ready.order_by("pk").values_list("pk", "owner_id")[:at_most])
         PhotoIndexing.objects.bulk_create(
-            [PhotoIndexing(photo_id=photo_id, index=locked) for photo_id in photo_ids],
+            [
+                PhotoIndexing(
+                    photo_id=photo_id,
+                    index=locked,
+                    owner_id=owner_id,
+                    priority=Priority.BACKGROUND,
+                )
+                for photo_id, owner_id in photos
+            ],
             ignore_conflicts=True,
         )
-        locked.backfilled_to = photo_ids[-1] if photo_ids else None
+        locked.backfilled_to = photos[-1][0] if photos else None
         locked.save(update_fields=["backfilled_to"])
-    return len(photo_ids)
+    return len(photos)
 
 
 def work_waits() -> bool:
@@ -144,9 +209,10 @@ def index_due_photos(*, for_seconds: float = 0.0) -> bool:
     """Embed and upsert waiting photos, a batch at least; returns whether there may be more.
 
     Goes on for about `for_seconds`: while one batch is embedded, the next is claimed and decoded,
-    and the one before is written. The active generation comes first: people wait for it. An outage
-    of Milvus or an encoder that can't be loaded gives the batches back and counts for no photo's
-    attempts.
+    and the one before is written. The active generation comes first: people wait for it. A batch is
+    of several owners and of one priority, so whoever waits is in the next one that is claimed. An
+    outage of Milvus or an encoder that can't be loaded gives the batches back and counts for no
+    photo's attempts.
     """
     deadline = monotonic() + for_seconds
     unsealed = 0
@@ -211,18 +277,21 @@ def _fill(
     limit: int,
     running: _Batch | None,
 ) -> None:
-    """Add to a batch the photos that are just being rendered, as they become ready.
+    """Add to a batch the photos of its kind that are just being rendered, as they become ready.
 
     Costs no time while the batch before is embedded, and at most FILL_SECONDS otherwise.
     """
     if claimed[0].attempts > 1:  # claimed alone, for what it may do to others
         return
+    priority = claimed[0].priority
+    coming = Photo.objects.filter(state=Photo.State.PROCESSING, priority=priority)
     deadline = monotonic() + FILL_SECONDS
-    while len(claimed) < limit and Photo.objects.filter(state=Photo.State.PROCESSING).exists():
+    while len(claimed) < limit and coming.exists():
         if running.results.done() if running else monotonic() >= deadline:
             return
         sleep(FILL_SECONDS / 8)
-        claimed += claim(waiting.filter(attempts=0), limit=limit - len(claimed))
+        alike = waiting.filter(attempts=0, priority=priority)
+        claimed += claim(alike, limit=limit - len(claimed))
 
 
 def _finish(batch: _Batch, *, seal: bool) -> bool:
@@ -403,11 +472,12 @@ def fail_abandoned() -> int:
     ).update(state=PhotoIndexing.State.FAILED, error=GAVE_UP)
 
 
-def drain_deletions() -> int:
+def drain_deletions(*, for_seconds: float = inf) -> int:
     """Remove the vectors of deleted photos from every generation; returns how many photos."""
+    deadline = monotonic() + for_seconds
     names = list(SearchIndex.objects.kept().values_list("collection_name", flat=True))
     removed = 0
-    while rows := claim(PendingDeletion.objects.all(), limit=500):
+    while monotonic() < deadline and (rows := claim(PendingDeletion.objects.all(), limit=500)):
         try:
             for name in names:
                 milvus.delete(name, [row.photo_id for row in rows])

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from gallery.models import Photo
 from search.encoders import EncoderInfo
-from t2isearch.leases import Leased
+from t2isearch.leases import InTurns, Leased
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -111,12 +111,15 @@ class SearchIndex(models.Model):
         return self.revision[:12]
 
 
-class PhotoIndexing(Leased):
+class PhotoIndexing(InTurns):
     """How far one photo is in one generation, and its embedding.
 
     A photo is in Milvus, and so can be found, while `indexed_at` is set; it stays there while it is
     indexed anew. `embedding` is little-endian float16 of shape (dimension,): enough to refill a
     lost Milvus without the model. None with `KEEP_EMBEDDINGS=false`.
+
+    `owner_id` is the photo's, written down once more where it waits: going round by owner
+    over a join would read all that waits.
     """
 
     class State(models.TextChoices):
@@ -125,6 +128,8 @@ class PhotoIndexing(Leased):
         FAILED = "failed", _("Failed")
 
     photo = models.ForeignKey(Photo, models.CASCADE, related_name="indexings")
+    # No foreign key: it goes with its photo. 0 where a process of the version before wrote the row.
+    owner_id = models.BigIntegerField(default=0, db_default=0, editable=False)
     index = models.ForeignKey(SearchIndex, models.CASCADE, related_name="indexings")
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.PENDING)
     error = models.CharField(_("error"), max_length=300, blank=True)
@@ -148,6 +153,19 @@ class PhotoIndexing(Leased):
             models.Index(
                 "index", "attempts", "due_at", name="search_due", condition=Q(state="pending")
             ),
+            # The same by turns of their owners.
+            models.Index(
+                "index",
+                "attempts",
+                "priority",
+                "owner_id",
+                "due_at",
+                "id",
+                name="search_turns",
+                condition=Q(state="pending"),
+            ),
+            # What failed, which is little.
+            models.Index("photo", name="search_failed", condition=Q(state="failed")),
             # One generation's photos in order, page by page.
             models.Index("index", "photo", name="search_by_photo"),
             # How many were indexed in the last minute.

@@ -38,9 +38,9 @@ Results = dict[int, NDArray[np.float32] | Exception]
 # fast GPU is fed by several workers.
 DECODERS = max(2, min(4, available_cpus()))
 
-# A batch takes about this long at most, so that its lease never ends under it and a shutdown never
-# waits long, however slow the model is on this machine.
-_BATCH_SECONDS = 8.0
+# A batch takes about this long at most, however slow the model is on this machine: whoever uploads
+# a photo meanwhile waits for the one that runs and the one behind it.
+_BATCH_SECONDS = 0.25
 # Before it is known how slow that is.
 _FIRST_BATCH = 8
 

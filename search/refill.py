@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from search.indexing import put_back
-from search.models import IndexRun, PhotoIndexing, SearchIndex
+from search.indexing import embed_lost, put_back
+from search.models import IndexRun, SearchIndex
 from search.tasks import index_photos
 from t2isearch.dispatch import wake
 
@@ -28,11 +28,9 @@ def refill_step(run: IndexRun) -> bool:
     is_last = len(page) < PAGE_SIZE
     pages = run.findings["pages"] = run.findings.get("pages", 0) + 1
     put_back(index, kept, seal=is_last or pages % SEAL_EVERY == 0)
-    lost = [row.pk for row in page if row.embedding is None]
-    PhotoIndexing.objects.filter(pk__in=lost).update(
-        indexed_at=None, state=PhotoIndexing.State.PENDING, attempts=0
-    )
+    lost = [row.photo_id for row in page if row.embedding is None]
     if lost:
+        embed_lost(index, lost)
         wake(index_photos)
     run.findings["put back"] = run.findings.get("put back", 0) + len(kept)
     run.findings["to be embedded"] = run.findings.get("to be embedded", 0) + len(lost)

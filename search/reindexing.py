@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from accounts.models import User
+from gallery.models import Photo
+from gallery.services import retry_renditions
 from search.indexing import enqueue
 from search.models import IndexRun, PhotoIndexing, SearchIndex
 from search.runs import start_run
 from search.tasks import index_photos
 from search.verification import MISSING
 from t2isearch.dispatch import wake
+from t2isearch.leases import Priority
 
 PAGE_SIZE = 2000
 
@@ -27,8 +30,11 @@ def reindex(
 ) -> IndexRun:
     """Have all photos of a generation (or `owner`'s) embedded again, or those that `FAILED`.
 
-    `here` as in `start_run`.
+    Those that failed before, in being rendered, are tried again as well. `here` as in `start_run`.
     """
+    if scope == FAILED:
+        photos = Photo.objects.all() if owner is None else Photo.objects.filter(owner=owner)
+        retry_renditions(photos, priority=Priority.BACKGROUND)
     return start_run(
         index, IndexRun.Kind.REINDEX, by=by, owner=owner, options={"scope": scope}, here=here
     )
@@ -47,7 +53,7 @@ def reindex_missing(
 
 def reindex_photos(photo_ids: Sequence[int]) -> None:
     """Have these photos embedded again in every living generation."""
-    enqueue(photo_ids)
+    enqueue(photo_ids, priority=Priority.BACKGROUND)
     wake(index_photos)
 
 
@@ -59,7 +65,7 @@ def reindex_step(run: IndexRun) -> bool:
     if run.options["scope"] == FAILED:
         rows = rows.filter(state=PhotoIndexing.State.FAILED)
     photo_ids = list(rows.order_by("photo_id").values_list("photo_id", flat=True)[:PAGE_SIZE])
-    enqueue(photo_ids, indexes=[run.index])
+    enqueue(photo_ids, indexes=[run.index], priority=Priority.BACKGROUND)
     wake(index_photos)
     run.findings["enqueued"] = run.findings.get("enqueued", 0) + len(photo_ids)
     if len(photo_ids) < PAGE_SIZE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from celery import shared_task
+from django.utils import timezone
 
 from search import duplicates, images, indexing
 from search.milvus import MilvusUnavailable
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 # A turn is short, so that other tasks of the same worker never wait long.
 TURN_SECONDS = 5.0
+# Of what may have the worker in common with uploads.
+SHORT_TURN_SECONDS = 1.5
 
 
 @shared_task
@@ -36,14 +39,16 @@ def embed_pictures() -> None:
 @shared_task
 def compare_photos() -> None:
     """Take the searches for duplicates on for one turn."""
-    if duplicates.work_on_scans(for_seconds=TURN_SECONDS):
+    if duplicates.work_on_scans(for_seconds=SHORT_TURN_SECONDS):
         wake(compare_photos)
 
 
 @shared_task
 def drain_deletions() -> None:
-    """Remove the vectors of deleted photos."""
-    indexing.drain_deletions()
+    """Remove the vectors of deleted photos, for one turn."""
+    removed = indexing.drain_deletions(for_seconds=SHORT_TURN_SECONDS)
+    if removed and PendingDeletion.objects.filter(due_at__lte=timezone.now()).exists():
+        wake(drain_deletions)
 
 
 @shared_task
@@ -51,7 +56,7 @@ def work_on_runs() -> None:
     """Take builds, verifications, refills on for one turn."""
     from search.runs import work_on_due_runs
 
-    if work_on_due_runs(for_seconds=TURN_SECONDS):
+    if work_on_due_runs(for_seconds=SHORT_TURN_SECONDS):
         wake(work_on_runs)
 
 

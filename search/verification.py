@@ -16,7 +16,7 @@ from django.utils.translation import gettext_noop
 
 from gallery.models import Photo
 from search import milvus
-from search.indexing import enqueue, put_back, taken_at
+from search.indexing import embed_lost, put_back, taken_at
 from search.milvus import Facts
 from search.models import IndexRun, PendingDeletion, PhotoIndexing, SearchIndex
 from search.tasks import index_photos
@@ -101,7 +101,9 @@ def _expected(index: SearchIndex, photos: QuerySet[Photo]) -> dict[int, _Expecte
             # What is still to be put back into a lost collection is not missing.
             indexed=photo.row_indexed_at is not None
             and (index.refilled_to is None or photo.pk <= index.refilled_to),
-            failed=photo.row_state == PhotoIndexing.State.FAILED,
+            # What can't be rendered is never embedded either.
+            failed=photo.row_state == PhotoIndexing.State.FAILED
+            or photo.state == Photo.State.FAILED,
             known=photo.row_state is not None
             or photo.state != Photo.State.READY
             or (index.backfilled_to is not None and photo.pk > index.backfilled_to),
@@ -185,10 +187,7 @@ def _embed_again(index: SearchIndex, photo_ids: Iterable[int]) -> None:
         Photo.objects.filter(pk__in=photo_ids, state=Photo.State.READY).values_list("pk", flat=True)
     )
     if there and index.is_living:
-        index.indexings.filter(photo__in=there).update(
-            indexed_at=None, state=PhotoIndexing.State.PENDING
-        )
-        enqueue(there, indexes=[index])
+        embed_lost(index, there)
         wake(index_photos)
 
 

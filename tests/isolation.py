@@ -197,6 +197,7 @@ ROUTES: dict[str, Row] = {
     ),
     "gallery:photo-trash": anothers(post("/photos/{secret}/trash/")),
     "gallery:retry": anothers(post("/photos/{failed}/retry/")),
+    "gallery:retry-all": own(post("/photos/retry/")),
     "gallery:favourite": anothers(post("/photos/{secret}/favourite/")),
     "gallery:caption": anothers(post("/photos/{secret}/caption/", caption="mine")),
     "gallery:file": anothers(
@@ -383,6 +384,7 @@ ROUTES: dict[str, Row] = {
     "api:photo-trash": API,
     "api:photo-check": API,
     "api:photo-delete-many": API,
+    "api:photo-retry": API,
     "api:album-list": API,
     "api:album-detail": API,
     "api:album-add": API,
@@ -422,6 +424,7 @@ OPERATIONS: dict[str, Row] = {
     "POST /api/v1/photos/delete/": own(
         post("/api/v1/photos/delete/", 200, ids=[*_KEYS, "{trashed}"])
     ),
+    "POST /api/v1/photos/retry/": own(post("/api/v1/photos/retry/", 200)),
     "GET /api/v1/photos/{id}/": anothers(get("/api/v1/photos/{secret}/")),
     "PATCH /api/v1/photos/{id}/": anothers(
         Ask("PATCH", "/api/v1/photos/{secret}/", {"caption": "mine"})

@@ -34,7 +34,7 @@ from gallery.api.serializers import (
 )
 from gallery.models import Album, Photo
 from gallery.querysets import AlbumQuerySet, PhotoQuerySet
-from gallery.services import add_photo, known_photos
+from gallery.services import add_photo, known_photos, retry_failed
 from gallery.trash import delete_for_good, ensure_trashed, move_to_trash, restore
 from gallery.uploadhandler import check_received
 from gallery.validators import RejectedUpload
@@ -108,6 +108,12 @@ KEY = OpenApiParameter("id", OpenApiTypes.INT64, OpenApiParameter.PATH)
         request=HashesSerializer,
         responses={200: KnownPhotosSerializer, **SIGNED_IN, **errors(400, 415)},
     ),
+    retry=extend_schema(
+        summary="Try again what failed, of all one's photos",
+        description="Answers with how many photos that concerns. In the trash nothing is tried.",
+        request=None,
+        responses={200: ChangedSerializer, **SIGNED_IN},
+    ),
     delete_many=extend_schema(
         summary="Move many photos to the trash",
         description=(
@@ -143,6 +149,7 @@ class PhotoViewSet(
         # It says no more than the answers of uploads do.
         "check": Scope.PHOTOS_WRITE,
         "delete_many": Scope.PHOTOS_WRITE,
+        "retry": Scope.PHOTOS_WRITE,
     }
 
     @property
@@ -201,6 +208,10 @@ class PhotoViewSet(
             for each in known
         ]
         return Response({"found": found})
+
+    @action(detail=False, methods=["post"], pagination_class=None)
+    def retry(self, request: Request) -> Response:
+        return Response({"changed": retry_failed(owner=signed_in(request))})
 
     @action(detail=False, methods=["post"], url_path="delete", pagination_class=None)
     def delete_many(self, request: Request) -> Response:

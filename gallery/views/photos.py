@@ -9,13 +9,14 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import Scope
 from gallery.models import Photo
 from gallery.querysets import PhotoQuerySet
-from gallery.services import change_photo, retry_photo, set_favourite
+from gallery.services import change_photo, retry_failed, retry_photo, set_favourite
 from gallery.serving import serve_file
 from gallery.timeline import page_data
 from gallery.trash import move_to_trash
@@ -54,7 +55,9 @@ def timeline_context(request: HttpRequest, chosen: PhotoSet) -> dict[str, Any]:
 def photos(request: HttpRequest) -> HttpResponse:
     """The gallery, newest first."""
     context = timeline_context(request, PhotoSet(Photo.objects.owned_by(request.user)))
-    context["unsearchable"] = own_photos(request).count_not_searchable_yet()
+    own = Photo.objects.owned_by(request.user)
+    context["unsearchable"] = own.count_not_searchable_yet()
+    context["failed"] = own.count_failed()
     return render(request, "gallery/photos.html", context)
 
 
@@ -112,6 +115,7 @@ def states(request: HttpRequest) -> JsonResponse:
                 for watched in queryset.filter(pk__in=ids)
             ],
             "unsearchable": queryset.count_not_searchable_yet(),
+            "failed": queryset.count_failed(),
         }
     )
 
@@ -138,6 +142,19 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
     failed = get_object_or_404(own_photos(request), pk=pk)
     retry_photo(failed)
     return _done(request, failed)
+
+
+@require_POST
+@login_required
+def retry_all(request: HttpRequest) -> HttpResponse:
+    """Try again what failed for any of the person's photos."""
+    retried = retry_failed(owner=signed_in(request))
+    messages.success(
+        request,
+        ngettext("%(n)s photo is tried again.", "%(n)s photos are tried again.", retried)
+        % {"n": retried},
+    )
+    return redirect("gallery:photos")
 
 
 @require_POST

@@ -40,7 +40,7 @@ async function poll() {
   if (!signedOut) schedule(Date.now() - lastChange < PATIENCE_MS ? FAST_MS : SLOW_MS);
 }
 
-function take(ids, { photos, unsearchable }) {
+function take(ids, { photos, unsearchable, failed }) {
   const gone = new Set(ids);
   for (const photo of photos) {
     gone.delete(photo.id);
@@ -50,7 +50,8 @@ function take(ids, { photos, unsearchable }) {
     watched.delete(id);
     announce({ id, status: "gone", searchable: false, error: "" });
   }
-  showUnsearchable(unsearchable);
+  showNumber("unsearchable", unsearchable);
+  showNumber("failed", failed);
 }
 
 const known = new Map();
@@ -73,8 +74,8 @@ function announce(photo) {
   document.dispatchEvent(new CustomEvent("photo:state", { detail: photo }));
 }
 
-function showUnsearchable(count) {
-  const notice = document.getElementById("unsearchable");
+function showNumber(id, count) {
+  const notice = document.getElementById(id);
   if (!notice) return;
   const language = document.documentElement.lang;
   const text = new Intl.PluralRules(language).select(count) === "one" ? notice.dataset.one : notice.dataset.other;

@@ -114,7 +114,7 @@ def test_a_slow_model_gets_smaller_batches(index: SearchIndex, settings: Setting
     settings.INDEX_BATCH_SIZE = 32
     info = index.encoder_info
     assert batch_size(info) == 8  # not yet known
-    for seconds, photos in ((0.01, 32), (1.0, 8), (5.0, 1), (100.0, 1)):
+    for seconds, photos in ((0.001, 32), (0.025, 10), (0.1, 2), (100.0, 1)):
         pipeline._seconds_per_photo[info] = seconds
         assert batch_size(info) == photos
 

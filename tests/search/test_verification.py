@@ -127,6 +127,19 @@ def test_a_photo_that_was_never_taken_in_is_missing(
     assert is_clean(verify(index))
 
 
+def test_what_failed_before_it_could_be_embedded_does_not_wait(
+    ann: User, add: Add, index: SearchIndex
+) -> None:
+    broken, waiting = add(ann, 1), add(ann, 2)
+    index.indexings.filter(photo__in=[broken, waiting]).delete()
+    milvus.delete(index.collection_name, [broken.pk, waiting.pk])
+    Photo.objects.filter(pk=broken.pk).update(state="failed", error="No.")
+    Photo.objects.filter(pk=waiting.pk).update(state="processing")
+    found = verify(index, repair=True)
+    assert (found["photos"], found["failed"], found["waiting"]) == (2, 1, 1)
+    assert is_clean(found)
+
+
 def test_a_deletion_that_waits_is_no_orphan(ann: User, add: Add, index: SearchIndex) -> None:
     add(ann, 1).delete()
     assert PendingDeletion.objects.exists()

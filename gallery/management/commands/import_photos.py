@@ -15,6 +15,7 @@ from gallery.services import add_photo
 from gallery.storage import StorageUnavailable
 from gallery.validators import NotDecodedNow, RejectedUpload
 from t2isearch.interrupts import INTERRUPTED, interrupts
+from t2isearch.leases import Priority
 from t2isearch.progress import progress_report
 
 
@@ -104,7 +105,9 @@ def import_file(owner: User, path: Path, report: ImportReport) -> None:
     """Add one file to `owner`'s gallery and note in `report` what became of it."""
     try:
         with path.open("rb") as opened:
-            result = add_photo(owner=owner, file=File(opened), filename=path.name)
+            result = add_photo(
+                owner=owner, file=File(opened), filename=path.name, priority=Priority.IMPORT
+            )
     except RejectedUpload as rejected:
         report.refused.append((path, " ".join(rejected.messages)))
     except NotDecodedNow as not_now:

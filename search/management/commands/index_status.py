@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from gallery.models import Photo
 from search.generations import progress
 from search.models import SearchIndex
 
@@ -22,4 +23,9 @@ class Command(BaseCommand):
                 f"{index.pk}  {state:<8}  {index.encoder} at {index.short_revision}, "
                 f"{index.dimension} dimensions: {found.searchable} of {found.photos} photos, "
                 f"{found.waiting + found.unknown} waiting, {found.failed} failed"
+            )
+        if unrendered := Photo.objects.filter(state=Photo.State.FAILED).count():
+            self.stdout.write(
+                f"Beside these, {unrendered} could not be rendered: `manage.py reindex --failed` "
+                "tries them again."
             )
