@@ -34,10 +34,12 @@ FORM_BYTES = 1024 * 1024
 LINGER_S = 10.0
 
 PAGE_THREADS = 12
+# Of what comes from one browser or program, however much it asks for at once.
+MOST_PAGES_EACH = 9
 UPLOAD_THREADS = MOST_DECODERS + 2
 STREAM_THREADS = 4
 # Bodies that are received or worked on at once, each on the disk; browsers send three.
-MOST_BODIES, MOST_BODIES_EACH = 64, 6
+MOST_BODIES, MOST_BODIES_EACH = 128, 6
 MOST_UPLOADS_EACH = 3
 
 
@@ -100,12 +102,12 @@ class Front:
             "/readyz": Lane("readiness", 1, most_waiting=100),
         }
         self._bodies = Turns(MOST_BODIES, most_each=MOST_BODIES_EACH)
+        self._asked = Turns(PAGE_THREADS, most_each=MOST_PAGES_EACH)
         self._working = Turns(UPLOAD_THREADS, most_each=MOST_UPLOADS_EACH)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         head = read_head(scope)
-        incoming = Incoming(receive)
-        incoming.ended = head.length == 0
+        incoming = Incoming(receive, ended=head.length == 0)
         linger_s = LINGER_S
         try:
             answer = await self._answer_to(head, incoming)
@@ -122,7 +124,7 @@ class Front:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
             answer = await self._refusal(head, Refusal.NO_ROOM)
-        if not incoming.ended:
+        if not incoming.is_over():
             answer = replace(answer, headers=[*answer.headers, (b"connection", b"close")])
             send = _lingering(send, head, incoming, linger_s)
         await send_answer(answer, head, send, lane=self._streams)
@@ -135,8 +137,10 @@ class Front:
             LaneFull: too many watch this process.
             OSError: there is no room on the disk.
         """
-        if incoming.ended:
-            return await self._run(self._health.get(head.path, self._pages), head)
+        if incoming.is_over():
+            if (health := self._health.get(head.path)) is not None:
+                return await self._run(health, head)
+            return await self._page(head)
         place = self._places.of(head)
         length = head.length or 0
         if length > place.most_bytes and not place.takes_file:
@@ -144,8 +148,8 @@ class Front:
         with kept_body() as body:
             if not place.takes_file and length <= UNASKED_BYTES:
                 await _receive(incoming, body, most=UNASKED_BYTES)
-                if incoming.ended:
-                    return await self._run(self._pages, head, body)
+                if incoming.is_over():
+                    return await self._page(head, body)
             person = await self._who(head, place)
             async with self._bodies.of(person):
                 if place.in_pieces:
@@ -154,13 +158,20 @@ class Front:
                 if not place.takes_file:
                     if body.tell() > place.most_bytes:
                         raise Refused(await self._refusal(head, Refusal.TOO_LARGE))
-                    return await self._run(self._pages, head, body)
-                while not incoming.ended:
+                    return await self._page(head, body)
+                while not incoming.is_over():
                     await incoming.next()
                 async with self._working.of(person):
                     if head.is_gone():
                         raise BodyLost
                     return await self._run(self._uploads, head, body, person=person)
+
+    async def _page(self, head: Head, body: IO[bytes] | None = None) -> Answer:
+        names = ("REMOTE_ADDR", "HTTP_X_FORWARDED_FOR", "HTTP_AUTHORIZATION", "HTTP_COOKIE")
+        async with self._asked.of(tuple(head.header(name) for name in names)):
+            if head.is_gone():
+                raise BodyLost
+            return await self._run(self._pages, head, body)
 
     async def _in_pieces(self, head: Head, incoming: Incoming, person: int) -> Answer:
         """Hand a part of a resumable upload on while it comes in, as if it were several.
@@ -174,26 +185,28 @@ class Front:
                 async with self._working.of(person):
                     # How long the whole part is, is for the view to judge.
                     said = {"HTTP_UPLOAD_OFFSET": str(at), "CONTENT_LENGTH": str(left)}
-                    answer = await self._run(self._uploads, head, piece, person=person, **said)
+                    answer = await self._run(
+                        self._uploads, head, piece, person=person, environ=said
+                    )
             at, left = at + size, left - size
             taken = answer.status < 300 and answer.header(b"upload-offset") == str(at).encode()
-            if incoming.ended or not taken:
+            if incoming.is_over() or not taken:
                 return answer
 
     async def _who(self, head: Head, place: Place) -> int:
         """Raises Refused when nobody is signed in."""
         question = WhoIsIt(sign_in=place.takes_file)
-        answer = await self._run(self._asking, head, **{QUESTION: question})
+        answer = await self._run(self._asking, head, environ={QUESTION: question})
         if question.person is None:
             raise Refused(answer)
         return question.person
 
     async def _refusal(self, head: Head, refusal: Refusal) -> Answer:
-        return await self._run(self._asking, head, **{QUESTION: refusal})
+        return await self._run(self._asking, head, environ={QUESTION: refusal})
 
     async def _run(
         self, lane: Lane, head: Head, body: IO[bytes] | None = None,
-        *, person: int | None = None, **environ: Any,
+        *, person: int | None = None, environ: Mapping[str, Any] | None = None,
     ) -> Answer:  # fmt: skip
         """Django's answer, made in a thread of `lane`."""
         if body is None:
@@ -202,7 +215,9 @@ class Front:
             length = body.seek(0, io.SEEK_END) if head.length is None else head.length
             body.seek(0)
             said = {"wsgi.input": body, "CONTENT_LENGTH": str(length)}
-        return await lane.submit(partial(self._answer, {**head.environ, **said, **environ}, person))
+        return await lane.submit(
+            partial(self._answer, {**head.environ, **said, **(environ or {})}, person)
+        )
 
     def _answer(self, environ: dict[str, Any], person: int | None) -> Answer:
         with on_behalf_of(person):
@@ -211,7 +226,7 @@ class Front:
 
 async def _receive(incoming: Incoming, body: IO[bytes], *, most: int) -> None:
     """Keep what comes in, until it ends or is more than `most` bytes."""
-    while not incoming.ended and body.tell() <= most:
+    while not incoming.is_over() and body.tell() <= most:
         body.write(await incoming.next())
 
 

@@ -15,7 +15,7 @@ IDLE_S = 30.0
 # All of it has so long, and a second more for each of these bytes.
 GRACE_S = 60.0
 SLOWEST_BYTES_PER_S = 1024
-MEMORY_BYTES = 64 * 1024
+MEMORY_BYTES = 32 * 1024
 # A piece is handed on when it is so large, after a second if it has a block at least, and when
 # nothing comes for a while.
 PIECE_BYTES = 8 * 1024 * 1024
@@ -38,31 +38,39 @@ def kept_body() -> IO[bytes]:
 
 
 class Incoming:
-    """The body that a client is sending."""
+    """The body that a client is sending, unless it has `ended` already."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, *, ended: bool) -> None:
         self._receive = receive
-        self._began = time.monotonic()
+        self._ended = ended
+        self._waited_s = 0.0
         self.received = 0
-        self.ended = False
+
+    def is_over(self) -> bool:
+        """Whether all of it has come in."""
+        return self._ended
 
     async def next(self, *, within_s: float = IDLE_S) -> bytes:
-        """The bytes that came meanwhile; `ended` says whether they are the last.
+        """The bytes that came meanwhile.
 
         Raises:
             BodyLost, BodyTooSlow
         """
-        left = self._began + GRACE_S + self.received / SLOWEST_BYTES_PER_S - time.monotonic()
+        left_s = GRACE_S + self.received / SLOWEST_BYTES_PER_S - self._waited_s
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(min(within_s, left)):
+            async with asyncio.timeout(min(within_s, left_s)):
                 message = await self._receive()
         except TimeoutError:
             raise BodyTooSlow from None
+        finally:
+            # For the client alone: what is done with its bytes may take its time.
+            self._waited_s += time.monotonic() - began
         if message["type"] != "http.request":
             raise BodyLost
         data: bytes = message.get("body", b"")
         self.received += len(data)
-        self.ended = not message.get("more_body", False)
+        self._ended = not message.get("more_body", False)
         return data
 
     async def piece(self) -> tuple[IO[bytes], int]:
@@ -75,7 +83,7 @@ class Incoming:
         """
         kept, size, began = kept_body(), 0, time.monotonic()
         try:
-            while not self.ended and size < PIECE_BYTES:
+            while not self._ended and size < PIECE_BYTES:
                 try:
                     data = await self.next(within_s=PAUSE_S if size else IDLE_S)
                 except (BodyLost, BodyTooSlow):
@@ -96,7 +104,7 @@ class Incoming:
         """Read on for a while, so that the client gets to read the answer."""
         try:
             async with asyncio.timeout(for_s):
-                while not self.ended:
+                while not self._ended:
                     await self.next()
         except (TimeoutError, BodyLost, BodyTooSlow):
             pass

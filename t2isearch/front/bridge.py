@@ -73,7 +73,9 @@ def answer_of(application: Application, environ: dict[str, Any]) -> Answer:
     def start_response(
         status: str, headers: list[tuple[str, str]], exc_info: object = None
     ) -> Callable[[bytes], None]:
-        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        encoded = [
+            (name.encode("latin-1"), value.strip().encode("latin-1")) for name, value in headers
+        ]
         started.append((int(status.split(" ", 1)[0]), encoded))
         return _write
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_BYTES = 64 * 1024
 MOST_HEADERS = 200
@@ -67,7 +67,9 @@ class Connection(HttpToolsProtocol):
 
     def _is_overdue(self, now: float) -> bool:
         if self._stopping_since is not None and now - self._stopping_since > STOPPING_S:
-            sending = self.cycle is not None and self.cycle.more_body
+            # uvicorn has no cycle before the first request.
+            cycle: RequestResponseCycle | None = self.cycle
+            sending = cycle is not None and cycle.more_body
             return sending or self.waits_since() is not None
         heads, stalls = self._awaiting_head_since, self._stalled_since
         return (heads is not None and now - heads > HEAD_S) or (

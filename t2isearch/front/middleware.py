@@ -59,7 +59,7 @@ def _signed_in(request: HttpRequest) -> User | None:
     asked = Request(request)
     for authentication in (AccessTokenAuthentication(), TokenAuthentication()):
         if (found := authentication.authenticate(asked)) is not None:
-            return found[0]  # type: ignore[no-any-return]
+            return found[0]
     return request.user if isinstance(request.user, User) and request.user.is_active else None
 
 
