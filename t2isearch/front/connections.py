@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
 from typing import Any
 
@@ -49,7 +51,13 @@ class Connection(HttpToolsProtocol):
         others = [each for each in self.connections if isinstance(each, Connection)]
         waits = [(since, each) for each in others if (since := each.waits_since()) is not None]
         if waits:
-            min(waits, key=lambda pair: pair[0])[1].transport.abort()
+            min(waits, key=lambda pair: pair[0])[1].cut_off()
+
+    def cut_off(self) -> None:
+        """End it with what waits to be read, which the kernel would go on to offer."""
+        line = self.transport.get_extra_info("socket")
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def waits_since(self) -> float | None:
         """Since when the client keeps this connection waiting, bodies left out."""
@@ -63,7 +71,7 @@ class Connection(HttpToolsProtocol):
         elif self._stalled_since is None:
             self._stalled_since = now
         if self._is_overdue(now):
-            self.transport.abort()
+            self.cut_off()
 
     def _is_overdue(self, now: float) -> bool:
         if self._stopping_since is not None and now - self._stopping_since > STOPPING_S:
