@@ -53,7 +53,7 @@ class Rest:
                 close()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """An answer with the beginning of its body, and what gives the rest if there is more."""
 
@@ -123,7 +123,8 @@ async def send_answer(answer: Answer, head: Head, send: Send, *, lane: Lane) -> 
         if rest is None and len(answer.beginning) <= SENT_BYTES:
             await send({"type": "http.response.body", "body": answer.beginning})
             return
-        block = answer.beginning
+        # A client that does not read has no more of it in memory than has to be.
+        block, answer.beginning = answer.beginning, b""
         while True:
             for start in range(0, len(block), SENT_BYTES):
                 part = block[start : start + SENT_BYTES]

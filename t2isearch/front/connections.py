@@ -40,6 +40,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._head_bytes = 0
+        self._heard_at = time.monotonic()
         self._awaiting_head_since: float | None = time.monotonic()
         self._stalled_since: float | None = None
         self._stopping_since: float | None = None
@@ -48,8 +49,12 @@ class Connection(HttpToolsProtocol):
 
     def _make_room(self) -> None:
         """End the connection that has kept everybody waiting for longest."""
-        others = [each for each in self.connections if isinstance(each, Connection)]
-        waits = [(since, each) for each in others if (since := each.waits_since()) is not None]
+        waits = [
+            (since, each)
+            for each in self.connections - {self}
+            if isinstance(each, Connection) and not each.transport.is_closing()
+            if (since := each.waits_since()) is not None
+        ]
         if waits:
             min(waits, key=lambda pair: pair[0])[1].cut_off()
 
@@ -60,9 +65,15 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def waits_since(self) -> float | None:
-        """Since when the client keeps this connection waiting, bodies left out."""
-        since = [each for each in (self._awaiting_head_since, self._stalled_since) if each]
+        """Since when the client keeps this connection waiting; None where it does not."""
+        body = self._heard_at if self._is_sending() else None
+        since = [each for each in (self._awaiting_head_since, self._stalled_since, body) if each]
         return min(since, default=None)
+
+    def _is_sending(self) -> bool:
+        # uvicorn has no cycle before the first request.
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and cycle.more_body and not cycle.response_complete
 
     def check(self, now: float) -> None:
         """End it if the client takes too long. Asked about once a second."""
@@ -75,10 +86,7 @@ class Connection(HttpToolsProtocol):
 
     def _is_overdue(self, now: float) -> bool:
         if self._stopping_since is not None and now - self._stopping_since > STOPPING_S:
-            # uvicorn has no cycle before the first request.
-            cycle: RequestResponseCycle | None = self.cycle
-            sending = cycle is not None and cycle.more_body
-            return sending or self.waits_since() is not None
+            return self.waits_since() is not None
         heads, stalls = self._awaiting_head_since, self._stalled_since
         return (heads is not None and now - heads > HEAD_S) or (
             stalls is not None and now - stalls > STALLED_S
@@ -99,6 +107,7 @@ class Connection(HttpToolsProtocol):
         self.scope["state"]["is_gone"] = self.transport.is_closing
 
     def data_received(self, data: bytes) -> None:
+        self._heard_at = time.monotonic()
         super().data_received(data)
         if self._awaiting_head_since is not None:
             self._head_bytes += len(data)

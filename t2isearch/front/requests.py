@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
 
 # What of a file goes from a thread to the loop at once.
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,6 @@ class Head:
     whether the connection has ended meanwhile.
     """
 
-    scope: Mapping[str, Any]
     environ: Mapping[str, Any]
     length: int | None
     is_gone: Callable[[], bool]
@@ -47,7 +46,7 @@ def read_head(scope: Mapping[str, Any]) -> Head:
         length = None
     elif (said := environ.get("CONTENT_LENGTH")) is not None:
         length = int(said)  # the parser has read it as a number too
-    return Head(scope, environ, length, scope.get("state", {}).get("is_gone", _stays))
+    return Head(environ, length, scope.get("state", {}).get("is_gone", _stays))
 
 
 def _stays() -> bool:

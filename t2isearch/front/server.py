@@ -17,7 +17,7 @@ from t2isearch.front.connections import Connection
 # What runs when the process is to end has so long.
 GRACEFUL_S = 10
 KEEP_ALIVE_S = 10
-MOST_CONNECTIONS = 4000
+MOST_CONNECTIONS = 2000
 # For files, decoders, and connections to the services.
 OTHER_FILES = 512
 
