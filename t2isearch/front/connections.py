@@ -20,7 +20,7 @@ STALLED_S = 60.0
 MOST_AHEAD = 32
 # While the process is stopping, a client is waited for no longer than this; what Django works on is
 # given the time that the server has (`server.py`).
-STOPPING_S = 2.0
+STOPPING_S = 1.0
 
 
 class HeadTooLarge(Exception):
