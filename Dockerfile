@@ -22,4 +22,4 @@ USER t2isearch
 # Photos (unless they are kept in S3), static files and downloaded encoders.
 VOLUME /var/lib/t2isearch
 EXPOSE 8000
-CMD ["gunicorn", "t2isearch.wsgi", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", "--threads", "8", "--timeout", "120", "--graceful-timeout", "10", "--no-control-socket"]
+CMD ["python", "-m", "t2isearch.front", "--host", "0.0.0.0", "--port", "8000"]

@@ -11,9 +11,12 @@ from PIL import Image, UnidentifiedImageError
 from gallery.decoding.problems import BadPicture, Problem
 from gallery.formats import MEDIA_TYPES, OPENABLE
 from gallery.metadata import orientation
+from gallery.scans import count_scans
 
 # Decoding at an eighth still reads every byte of a JPEG, so that a truncated one is noticed.
 PROBE_SIZE = (64, 64)
+# Of a progressive JPEG: ten times those that encoders make.
+MOST_SCANS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ def probe_picture(file: IO[bytes], *, max_pixels: int) -> PictureFacts:
             if image.width * image.height == 0:
                 raise BadPicture(Problem.DAMAGED, "no pixels")
             picture_format = image.format or ""
+            if picture_format in {"JPEG", "MPO"} and _scans(file) > MOST_SCANS:
+                raise BadPicture(Problem.TOO_SLOW, f"more than {MOST_SCANS} scans")
             try:
                 width, height = image.size
                 image.draft(image.mode, PROBE_SIZE)
@@ -68,3 +73,11 @@ def probe_picture(file: IO[bytes], *, max_pixels: int) -> PictureFacts:
                 # Decoders raise whatever they like on damaged bytes.
                 raise BadPicture(Problem.DAMAGED, str(error)) from error
     return PictureFacts(media_type=MEDIA_TYPES[picture_format], width=width, height=height)
+
+
+def _scans(file: IO[bytes]) -> int:
+    at = file.tell()
+    file.seek(0)
+    scans = count_scans(file.read())
+    file.seek(at)
+    return scans

@@ -7,7 +7,7 @@ ends. See docs/decisions/0001-work-lives-in-postgres.md.
 
 Work of people (`InTurns`) is claimed by turns: one owner after the other, whatever the backlog of
 each, and those who wait for it before what nobody waits for. See
-docs/decisions/0029-work-goes-round-by-owner.md.
+docs/decisions/0030-work-goes-round-by-owner.md.
 """
 
 from __future__ import annotations

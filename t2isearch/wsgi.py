@@ -1,4 +1,4 @@
-"""The WSGI entry point, for gunicorn."""
+"""The WSGI entry point: what t2isearch.front runs in its threads."""
 
 from __future__ import annotations
 

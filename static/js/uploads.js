@@ -5,6 +5,8 @@ import { isReadable, ResumableUpload } from "./resumable.js";
 
 const AT_ONCE = 3;
 const ANNOUNCE_MS = 8000;
+// How often a file is sent again by itself because the server could not deal with it just then.
+const MOST_PUT_OFF = 5;
 const RESUMABLE_BYTES = 8 * 1024 * 1024;
 
 const panel = document.getElementById("uploads");
@@ -52,7 +54,7 @@ function add(files) {
   const rows = document.createDocumentFragment();
   for (const file of files) {
     const row = rowTemplate.cloneNode(true);
-    const item = { file, row, state: "queued", note: "", sent: 0, size: file.size, photo: null, stop: null };
+    const item = { file, row, state: "queued", note: "", sent: 0, size: file.size, photo: null, stop: null, putOff: 0 };
     row.querySelector(".upload-name").textContent = file.name;
     row.querySelector("progress").setAttribute("aria-label", file.name);
     const [cancelButton, retryButton] = row.querySelectorAll("button");
@@ -98,6 +100,7 @@ function retry(failed) {
     if (item.photo) {
       retryPhoto(item);
     } else {
+      item.putOff = 0;
       progress(item, 0);
       move(item, "queued", text.noteQueued);
       queue.push(item);
@@ -220,7 +223,9 @@ function answer(item, { status, body, retryAfter }) {
       document.dispatchEvent(new CustomEvent("photo:added", { detail: { id: body.id } }));
       follow(item);
     }
-  } else if (status === 429) {
+  } else if (status === 429 || (status === 503 && item.putOff < MOST_PUT_OFF)) {
+    // Too many at once, or nobody who can look at a picture right now.
+    if (status === 503) item.putOff += 1;
     pauseFor(retryAfter || 10);
     progress(item, 0);
     move(item, "queued", text.noteQueued);

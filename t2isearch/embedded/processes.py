@@ -15,11 +15,7 @@ def web(*, host: str, port: int) -> Program:
     """The web server: one process, so that the query encoder is in memory once."""
     return Program(
         name="web",
-        command=python_command(
-            *("-m", "gunicorn", "t2isearch.wsgi", "--bind", socket_address(host, port)),
-            *("--worker-class", "gthread", "--workers", "1", "--threads", "8"),
-            *("--timeout", "120", "--graceful-timeout", "10", "--no-control-socket"),
-        ),
+        command=python_command("-m", "t2isearch.front", "--host", host, "--port", str(port)),
         stop_with=((signal.SIGTERM, 15.0),),
     )
 

@@ -56,6 +56,10 @@ class Layout:
         return self.root / "uploads"
 
     @property
+    def temporary(self) -> Path:
+        return self.root / "tmp"
+
+    @property
     def encoders(self) -> Path:
         return self.root / "encoders"
 

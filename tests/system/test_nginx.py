@@ -238,6 +238,12 @@ def test_too_large_a_body_is_refused_with_a_page(ann: Visitor) -> None:
     assert "not a picture" in json.loads(answer.body)["errors"]["file"][0]
 
 
+def test_of_strangers_no_file_is_taken_in(nginx: RunningNginx) -> None:
+    for path, status in (("/api/v1/photos/", 401), ("/search/picture/", 302), ("/search/", 413)):
+        answer = fetch(f"{nginx.base_url}{path}", "POST", body=bytes(2 * 1024 * 1024))
+        assert answer.status == status
+
+
 class _Echo(BaseHTTPRequestHandler):
     """Answers with the headers that arrived."""
 

@@ -52,7 +52,7 @@ class Services:
     def environment(self, name: str) -> dict[str, str]:
         own = self._file["services"][name]["environment"]
         return {
-            # `python`, `celery` and `gunicorn` as in the image.
+            # `python` and `celery` as in the image.
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(self.directory),
             "HOSTNAME": socket.gethostname(),
