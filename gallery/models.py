@@ -25,6 +25,7 @@ from gallery.querysets import (
     ShareLinkQuerySet,
 )
 from t2isearch.leases import Leased
+from t2isearch.saving import StaysDeleted
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -201,7 +202,7 @@ class Photo(Leased):
         return gettext("Photo %(name)s") % {"name": PurePosixPath(self.filename).stem}
 
 
-class Album(models.Model):
+class Album(StaysDeleted):
     """Photos that a person puts together. It holds only photos of its owner: the services see to
     it (`gallery.albums`), and whatever is shown is filtered by the owner once more.
     """
@@ -267,7 +268,7 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-class ShareLink(models.Model):
+class ShareLink(StaysDeleted):
     """A secret address under which anybody sees an album, or some photos, without an account.
 
     The token is stored as it is, since its owner has to be able to copy the address again. Whoever
@@ -317,7 +318,7 @@ class ShareLink(models.Model):
         return own.filter(share_links=self)
 
 
-class PartialUpload(models.Model):
+class PartialUpload(StaysDeleted):
     """A file that comes in piece by piece (`gallery.partial_uploads`).
 
     The first `offset` of its `length` bytes are there. Once all are, they are a photo or were

@@ -17,10 +17,12 @@ from django.db import models, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from t2isearch.saving import StaysDeleted
+
 Row = TypeVar("Row", bound="Leased")
 
 
-class Leased(models.Model):
+class Leased(StaysDeleted):
     """A row that is a piece of work."""
 
     attempts = models.PositiveSmallIntegerField(default=0, editable=False)
