@@ -124,8 +124,8 @@ def test_an_empty_account(client: Client) -> None:
 
 
 DEVICES = [
-    "CON", "con.jpg", "Con .jpg", "nul.tar.gz", "AUX.", "PRN  ", "COM1.png", "com¹.png", "LPT9", "lpt³",
-    "COM0", "CONIN$", "conout$.txt", "CLOCK$", " con", ".nul", "CON" + " " * 300 + "x.jpg",
+    "CON", "con.jpg", "Con .jpg", "nul.tar.gz", "AUX.", "PRN  ", "COM1.png", "com¹.png", "LPT9",
+    "lpt³", "COM0", "CONIN$", "conout$.txt", "CLOCK$", " con", ".nul", "CON" + " " * 300 + "x.jpg",
 ]  # fmt: skip
 
 

@@ -1,7 +1,9 @@
-"""NUL, which PostgreSQL takes in no text: what has one in it names nothing that is stored.
+"""What can't be read, or looked up, whoever asks for it: NUL, and JSON without end.
 
-Forms and serializers refuse it in what they read. Here it is kept from what else is looked up:
-parts of the path, parameters of the address that no form reads, headers and cookies.
+PostgreSQL takes a NUL in no text. Forms and serializers refuse it in what they read; here it is
+kept from what else is looked up: parts of the path, parameters of the address that no form reads,
+headers and cookies. JSON that is nested too deeply, or has a number of thousands of digits, is an error to
+Python that neither forms nor rest framework's parser expect.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from django.core.exceptions import BadRequest
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 
+from t2isearch.problems import bad_request
 
-class NulMiddleware:
-    """404 for an address with a NUL, 400 for parameters and headers; a cookie with one is ignored.
 
-    Comes before whatever reads cookies.
+class UnreadableMiddleware:
+    """404 for an address with a NUL, 400 for parameters, headers and bad JSON.
+
+    A cookie with a NUL is ignored: this comes before whatever reads cookies.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -41,3 +45,8 @@ class NulMiddleware:
         sent = [value for name, value in request.META.items() if name.startswith("HTTP_")]
         if "%00" in request.META["QUERY_STRING"] or any("\0" in str(value) for value in sent):
             raise BadRequest("a NUL in the address or in a header")
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
+        too_deep = isinstance(error, RecursionError) and "JSON" in str(error)
+        too_long = isinstance(error, ValueError) and "integer string conversion" in str(error)
+        return bad_request(request, error) if too_deep or too_long else None
