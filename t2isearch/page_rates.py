@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from functools import wraps
 from types import SimpleNamespace
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, cast
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
@@ -37,7 +37,7 @@ def limited(scope: str, *, fragment: str = "") -> Callable[[View[Rest]], View[Re
                 return view(request, *args, **kwargs)
             return _too_often(request, math.ceil(throttle.wait() or 1), fragment)
 
-        return guarded
+        return cast("View[Rest]", guarded)
 
     return decorate
 

@@ -2,8 +2,8 @@
 
 PostgreSQL takes a NUL in no text. Forms and serializers refuse it in what they read; here it is
 kept from what else is looked up: parts of the path, parameters of the address that no form reads,
-headers and cookies. JSON that is nested too deeply, or has a number of thousands of digits, is an error to
-Python that neither forms nor rest framework's parser expect.
+headers and cookies. JSON that is nested too deeply, or has a number of thousands of digits, is an
+error to Python that neither forms nor rest framework's parser expect.
 """
 
 from __future__ import annotations
