@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.core.exceptions import BadRequest
+from django.core.exceptions import BadRequest, FieldDoesNotExist
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 
@@ -49,4 +49,6 @@ class UnreadableMiddleware:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
         too_deep = isinstance(error, RecursionError) and "JSON" in str(error)
         too_long = isinstance(error, ValueError) and "integer string conversion" in str(error)
-        return bad_request(request, error) if too_deep or too_long else None
+        # The admin looks the field of an empty `_to_field` up.
+        no_field = isinstance(error, FieldDoesNotExist) and "_to_field" in request.GET
+        return bad_request(request, error) if too_deep or too_long or no_field else None
