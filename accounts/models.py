@@ -13,8 +13,10 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from t2isearch.saving import StaysDeleted
 
-class User(AbstractUser):
+
+class User(StaysDeleted, AbstractUser):
     """A person. The e-mail address signs in as well as the user name, so it is unique."""
 
     email = models.EmailField(_("e-mail address"), unique=True)
@@ -89,7 +91,7 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
         return self.filter(unexpired, owner__is_active=True)
 
 
-class AccessToken(models.Model):
+class AccessToken(StaysDeleted):
     """A secret by which a program uses the API as a person, within some scopes.
 
     Of the secret only the SHA-256 is kept: it has 256 random bits, so that no slow hash is needed

@@ -42,12 +42,15 @@ def required_scope(view: Any, method: str) -> Scope | None:
         ImproperlyConfigured: nobody said which: it is let in by no access token.
     """
     scopes: dict[str, Scope] = getattr(view, "required_scopes", {})
+    verb = method.lower()
+    if verb not in view.http_method_names:  # 405, also where a mixin would have an action for it
+        return None
     if hasattr(view, "action_map"):
         action = getattr(view, "action", None)
         if action in {None, "metadata"}:  # 405, or OPTIONS
             return None
     else:
-        action = {"head": "get"}.get(method.lower(), method.lower())
+        action = {"head": "get"}.get(verb, verb)
         if action == "options" or not hasattr(view, action):
             return None
     if action not in scopes:

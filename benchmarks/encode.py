@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring import (
+    NO_ARITHMETIC,
     configure,
     gemm_flops,
     least_cosine,
     median_seconds,
     photos,
     print_table,
+    sizes_asked,
 )
 from benchmarks.models import SIZES, model_folder, plain_model
 
@@ -46,10 +48,12 @@ BATCHES = (1, 8, 32)
 
 
 def main() -> None:
+    wanted = sizes_asked(__doc__, [*SIZES, "starter"], ["ViT-L/14"])
     configure()
-    wanted = sys.argv[1:] or [*SIZES, "starter"]
     limits = {precision: gemm_flops(precision) for precision in ("float32", "bfloat16")}
-    print(f"limits: { {name: f'{flops / 1e9:.0f} GFLOP/s' for name, flops in limits.items()} }\n")
+    for name, flops in limits.items():
+        print(f"{name}: {f'{flops / 1e9:.0f} GFLOP/s' if flops else NO_ARITHMETIC}")
+    print()
     rows: list[list[str]] = []
     for size in wanted:
         rows += _starter(limits) if size == "starter" else _checkpoint(size, limits)
@@ -131,6 +135,9 @@ def _ours(
 
     rows = []
     for runtime, precision in ways:
+        if limits.get(precision) == 0:
+            rows.append([size, f"{runtime} {precision}", NO_ARITHMETIC, *[""] * 4])
+            continue
         configure(SEARCH_RUNTIME=runtime, SEARCH_PRECISION=precision)
         registry.forget_loaded()
         encoder = load_image_encoder(describe(name))

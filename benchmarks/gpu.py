@@ -30,6 +30,7 @@ from benchmarks.measuring import (
     median_seconds,
     photos,
     print_table,
+    sizes_asked,
 )
 from benchmarks.models import SIZES, model_folder, plain_model
 
@@ -39,6 +40,7 @@ BATCH = 128
 
 
 def main() -> None:
+    sizes = sizes_asked(__doc__, [*SIZES, "ViT-L/14"])
     configure(INDEX_BATCH_SIZE_ON_GPU=BATCH)
     from search.encoders.runtimes import has_gpu
 
@@ -53,7 +55,7 @@ def main() -> None:
     queries: list[list[str]] = []
     with TemporaryDirectory() as folder:
         files = _renditions(Path(folder))
-        for size in sys.argv[1:] or [*SIZES, "ViT-L/14"]:
+        for size in sizes:
             towers += _towers(size, limits)
             pipelines += _pipelines(size, files)
             queries.append(_query(size))

@@ -8,7 +8,6 @@ record them in PostgreSQL, with vectors that cost nothing.
 from __future__ import annotations
 
 import io
-import sys
 import time
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, cast
 
-from benchmarks.measuring import configure, median_seconds, photos, print_table
+from benchmarks.measuring import configure, median_seconds, photos, print_table, sizes_asked
 from benchmarks.models import model_folder
 from benchmarks.services import add_rows, start_services
 
@@ -43,12 +42,13 @@ class PhotoFile:
 
 
 def main() -> None:
+    sizes = sizes_asked(__doc__, ["ViT-B/32", "starter"], ["ViT-B/16", "SigLIP-B/16", "ViT-L/14"])
     rows = []
     with ExitStack() as stack, TemporaryDirectory() as folder:
         start_services(stack)
         configure(INDEX_BATCH_SIZE=BATCH)
         files = _renditions(Path(folder))
-        for size in sys.argv[1:] or ["ViT-B/32", "starter"]:
+        for size in sizes:
             name = "starter" if size == "starter" else str(model_folder(size))
             rows.append([size, *_measured(name, files)])
         written = _written()

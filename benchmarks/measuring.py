@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +12,9 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 from PIL import Image
+
+# Stands in the place of figures for bfloat16, which is else emulated for minutes.
+NO_ARITHMETIC = "this chip has no arithmetic for it"
 
 
 def configure(**values: Any) -> None:
@@ -27,6 +31,20 @@ def configure(**values: Any) -> None:
         )
     for name, value in values.items():
         setattr(settings, name, value)
+
+
+def sizes_asked(description: str | None, default: Sequence[str], others: Sequence[str] = ()) -> Any:
+    """The sizes of models that the command line names, of `default` and `others`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [*default, *others]
+    parser.add_argument("sizes", nargs="*", metavar="SIZE", help=f"of {', '.join(names)}")
+    sizes = parser.parse_args().sizes
+    for size in sizes:
+        if size not in names:
+            parser.error(f"there is no {size!r} among {', '.join(names)}")
+    return sizes or list(default)
 
 
 def photos(count: int) -> list[Image.Image]:
@@ -56,9 +74,16 @@ def least_cosine(rows: NDArray[np.float32], reference: NDArray[np.float32]) -> f
 
 
 def gemm_flops(dtype_name: str, *, size: int = 2048, device: str = "cpu") -> float:
-    """Floating-point operations a second of a large matrix product in torch: the chip's limit."""
+    """Floating-point operations a second of a large matrix product in torch: the chip's limit.
+
+    0.0 for bfloat16 where the chip has no arithmetic for it: emulated, it takes minutes.
+    """
     import torch  # noqa: TID251 - measured
 
+    from search.encoders.runtimes import torch_has_bfloat16
+
+    if dtype_name == "bfloat16" and not torch_has_bfloat16(device):
+        return 0.0
     dtype = getattr(torch, dtype_name)
     left, right = (torch.randn(size, size).to(device, dtype) for _side in range(2))
 

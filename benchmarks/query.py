@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from benchmarks.measuring import configure, median_seconds, print_table
+from benchmarks.measuring import NO_ARITHMETIC, configure, median_seconds, print_table, sizes_asked
 from benchmarks.models import model_folder
+from search.encoders.runtimes import torch_has_bfloat16
 
 WAYS = (
     ("torch", "float32"),
@@ -27,11 +28,15 @@ CLIENTS = 8
 
 
 def main() -> None:
+    sizes = sizes_asked(__doc__, ["ViT-B/32", "SigLIP-B/16", "starter"], ["ViT-B/16", "ViT-L/14"])
     configure()
     rows = []
-    for size in sys.argv[1:] or ["ViT-B/32", "SigLIP-B/16", "starter"]:
+    for size in sizes:
         name = "starter" if size == "starter" else str(model_folder(size))
         for runtime, precision in WAYS:
+            if precision == "bfloat16" and not torch_has_bfloat16("cpu"):
+                rows.append([size, f"{runtime} {precision}", NO_ARITHMETIC, "", ""])
+                continue
             configure(SEARCH_RUNTIME=runtime, SEARCH_PRECISION=precision)
             rows.append([size, f"{runtime} {precision}", *_measured(name)])
             print(rows[-1], file=sys.stderr, flush=True)

@@ -1,8 +1,14 @@
-"""What can be done with albums. An album only ever takes in photos of its owner."""
+"""What can be done with albums. An album only ever takes in photos of its owner.
+
+What changes an album raises `Album.DoesNotExist` where it was deleted meanwhile. Rows are locked in
+the order of `t2isearch.conflicts`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -11,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from gallery.models import Album, AlbumPhoto, Photo
+from t2isearch.conflicts import is_taken
 
 
 def clean_title(title: str) -> str:
@@ -36,7 +43,9 @@ def create_album(*, owner: User, title: str) -> Album:
     Raises:
         ValidationError: the title is empty or too long, or there is an album of that title.
     """
-    return _saved(Album(owner=owner, title=clean_title(title)))
+    cleaned = clean_title(title)
+    with _title_once():
+        return Album.objects.create(owner=owner, title=cleaned)
 
 
 def rename_album(album: Album, *, title: str) -> Album:
@@ -45,20 +54,17 @@ def rename_album(album: Album, *, title: str) -> Album:
     Raises:
         ValidationError: as for `create_album`.
     """
-    album.title = clean_title(title)
-    album.updated_at = timezone.now()
-    return _saved(album)
-
-
-def _saved(album: Album) -> Album:
-    try:
-        with transaction.atomic():
-            album.save()
-    except IntegrityError as error:
-        raise ValidationError(
-            _("You have an album of this title already."), code="unique"
-        ) from error
+    cleaned = clean_title(title)
+    with _title_once():
+        _change(album, title=cleaned)
     return album
+
+
+def delete_album(album: Album) -> None:
+    """Delete an album; its photos stay."""
+    with transaction.atomic():
+        _lock(album)
+        album.delete()
 
 
 def add_to_album(album: Album, *, photo_ids: Iterable[int]) -> int:
@@ -68,23 +74,29 @@ def add_to_album(album: Album, *, photo_ids: Iterable[int]) -> int:
     """
     wanted = Photo.objects.owned_by(album.owner).filter(pk__in=list(photo_ids))
     with transaction.atomic():
-        # Locked, so that two that add at once count each photo once.
-        Album.objects.select_for_update().get(pk=album.pk)
-        missing = wanted.exclude(albumphoto__album=album).values_list("pk", flat=True)
+        # Locked, so that two that add at once count each photo once, and none goes meanwhile.
+        _lock(album)
+        missing = (
+            wanted.exclude(albumphoto__album=album)
+            .order_by("pk")
+            .select_for_update(no_key=True)
+            .values_list("pk", flat=True)
+        )
         added = AlbumPhoto.objects.bulk_create(
             [AlbumPhoto(album=album, photo_id=pk) for pk in missing], ignore_conflicts=True
         )
-        _touch(album)
+        _change(album)
     return len(added)
 
 
 def remove_from_album(album: Album, *, photo_ids: Iterable[int]) -> int:
     """Take photos out of the album; they stay in the gallery. Returns how many were in it."""
     with transaction.atomic():
+        _lock(album)
         removed, _by_model = AlbumPhoto.objects.filter(
             album=album, photo_id__in=list(photo_ids)
         ).delete()
-        _touch(album)
+        _change(album)
     return removed
 
 
@@ -94,13 +106,38 @@ def choose_cover(album: Album, *, photo: Photo) -> None:
     Raises:
         ValidationError: the photo is not in the album.
     """
-    if not Photo.objects.owned_by(album.owner).in_album(album).filter(pk=photo.pk).exists():
-        raise ValidationError(_("The cover has to be a photo of the album."), code="not_in_album")
-    album.cover = photo
-    album.updated_at = timezone.now()
-    album.save(update_fields=["cover", "updated_at"])
+    own = Photo.objects.owned_by(album.owner)
+    with transaction.atomic():
+        _lock(album)
+        inside = own.in_album(album).filter(pk=photo.pk)
+        if not inside.select_for_update(no_key=True, of=("self",)).exists():
+            raise ValidationError(
+                _("The cover has to be a photo of the album."), code="not_in_album"
+            )
+        _change(album, cover=photo)
 
 
-def _touch(album: Album) -> None:
-    album.updated_at = timezone.now()
-    album.save(update_fields=["updated_at"])
+@contextmanager
+def _title_once() -> Iterator[None]:
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        if not is_taken(error):
+            raise
+        raise ValidationError(
+            _("You have an album of this title already."), code="unique"
+        ) from error
+
+
+def _lock(album: Album) -> None:
+    Album.objects.select_for_update().get(pk=album.pk)
+
+
+def _change(album: Album, **changes: Any) -> None:
+    """Write `changes`, and that there were some. Never `save`: it would bring back what is gone."""
+    changes["updated_at"] = timezone.now()
+    if not Album.objects.filter(pk=album.pk).update(**changes):
+        raise Album.DoesNotExist
+    for name, value in changes.items():
+        setattr(album, name, value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,13 +21,18 @@ from gallery.querysets import PhotoQuerySet
 
 # Photos that are read from the database at once.
 ROWS_AT_ONCE = 200
-LONGEST_NAME = 180
+# In bytes of UTF-8: file systems take names of 255 bytes, and a number may be added.
+LONGEST_STEM, LONGEST_SUFFIX = 180, 20
+MISSING = "MISSING.txt"
+# Devices to Windows, whatever comes after the first dot: it makes no files of these names.
+DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.I)
 
 
 def photo_archive(photos: PhotoQuerySet) -> Iterator[bytes]:
     """The originals of `photos` as a ZIP, piece by piece. Photos that are gone are named in it."""
     archive = ZipStream(compress_type=ZIP_STORED)
     names = UniqueNames()
+    names.take(MISSING)
     missing: list[str] = []
     for photo in _in_chunks(photos):
         name = names.take(photo.filename)
@@ -53,8 +59,8 @@ class UniqueNames:
     """Names for files in one folder: none twice, whatever the case, and none that a system refuses.
 
     >>> names = UniqueNames()
-    >>> names.take("a.jpg"), names.take("A.jpg"), names.take("..")
-    ('a.jpg', 'A (2).jpg', '_')
+    >>> names.take("a.jpg"), names.take("A.jpg"), names.take(".."), names.take("con.jpg")
+    ('a.jpg', 'A (2).jpg', '_', '_con.jpg')
     """
 
     def __init__(self) -> None:
@@ -66,16 +72,28 @@ class UniqueNames:
         # What Windows does not take, and a name of dots alone, which is a folder.
         safe = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", filename).strip(". ") or "_"
         path = PurePosixPath(safe)
-        stem, suffix = path.stem[:LONGEST_NAME], path.suffix[:20]
+        stem, suffix = _cut(path.stem, LONGEST_STEM) or "_", _cut(path.suffix, LONGEST_SUFFIX)
+        if DEVICE.match(f"{stem}{suffix}"):
+            stem = f"_{stem}"
         name = f"{stem}{suffix}"
-        number = self._last.get(name.casefold(), 1)
+        number = self._last.get(_folded(name), 1)
         candidate = name
-        while candidate.casefold() in self._taken:
+        while _folded(candidate) in self._taken:
             number += 1
             candidate = f"{stem} ({number}){suffix}"
-        self._last[name.casefold()] = number
-        self._taken.add(candidate.casefold())
+        self._last[_folded(name)] = number
+        self._taken.add(_folded(candidate))
         return candidate
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    """The beginning of `text`; what it ends with then is nothing that Windows leaves out."""
+    return text.encode()[:most_bytes].decode(errors="ignore").rstrip(". ")
+
+
+def _folded(name: str) -> str:
+    """The same for names that some file system takes for one: by case, or by how é is written."""
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def _in_chunks(photos: PhotoQuerySet) -> Iterator[Photo]:
@@ -101,7 +119,7 @@ def _original(archive: ZipStream, photo: Photo, name: str, missing: list[str]) -
 
 def _finish(archive: ZipStream, missing: list[str]) -> Iterator[bytes]:
     if missing:
-        archive.add("\n".join([*missing, ""]).encode(), "MISSING.txt")
+        archive.add("\n".join([*missing, ""]).encode(), MISSING)
     yield from archive.finalize()
 
 

@@ -25,6 +25,7 @@ from gallery.querysets import (
     ShareLinkQuerySet,
 )
 from t2isearch.leases import InTurns, Leased
+from t2isearch.saving import StaysDeleted
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -212,7 +213,7 @@ class Photo(InTurns):
         return gettext("Photo %(name)s") % {"name": PurePosixPath(self.filename).stem}
 
 
-class Album(models.Model):
+class Album(StaysDeleted):
     """Photos that a person puts together. It holds only photos of its owner: the services see to
     it (`gallery.albums`), and whatever is shown is filtered by the owner once more.
     """
@@ -278,7 +279,7 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-class ShareLink(models.Model):
+class ShareLink(StaysDeleted):
     """A secret address under which anybody sees an album, or some photos, without an account.
 
     The token is stored as it is, since its owner has to be able to copy the address again. Whoever

@@ -225,7 +225,7 @@ def remove_discarded_files(*, for_seconds: float = inf) -> int:
     while time.monotonic() < deadline and (files := claim(DiscardedFile.objects.all(), limit=20)):
         with removing_files() as allowed:
             if not allowed:
-                _put_off(files)
+                _after_the_backup(files)
                 return removed
             gone = [file.pk for file in files if _removed(file)]
             DiscardedFile.objects.filter(pk__in=gone).delete()
@@ -245,7 +245,7 @@ def _removed(file: DiscardedFile) -> bool:
     return True
 
 
-def _put_off(files: list[DiscardedFile]) -> None:
+def _after_the_backup(files: list[DiscardedFile]) -> None:
     """As if they had not been claimed, but for a pause."""
     DiscardedFile.objects.filter(pk__in=[file.pk for file in files]).update(
         attempts=F("attempts") - 1, due_at=timezone.now() + BACKUP_PAUSE

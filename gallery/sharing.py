@@ -36,26 +36,32 @@ def share(
 
     Raises:
         ValidationError: there is nothing to share.
+        Album.DoesNotExist: it was deleted meanwhile.
     """
-    photos = Photo.objects.owned_by(owner).filter(pk__in=list(photo_ids))
-    if album is None and not photos.exists():
-        raise ValidationError(_("There is no photo to share."), code="nothing")
     with transaction.atomic():
+        # Locked, so that none of it is deleted before it is shared.
+        if album is not None:
+            Album.objects.select_for_update(no_key=True).get(pk=album.pk)
+            photos = []
+        else:
+            chosen = Photo.objects.owned_by(owner).filter(pk__in=list(photo_ids)).order_by("pk")
+            photos = list(chosen.select_for_update(no_key=True))
+            if not photos:
+                raise ValidationError(_("There is no photo to share."), code="nothing")
         link = ShareLink.objects.create(
             owner=owner,
             album=album,
             password=make_password(password) if password else "",
             expires_at=expires_at,
         )
-        if album is None:
-            link.photos.set(photos)
+        link.photos.set(photos)
     return link
 
 
 def revoke(link: ShareLink) -> None:
     """Close a link for good."""
     link.revoked_at = timezone.now()
-    link.save(update_fields=["revoked_at"])
+    ShareLink.objects.filter(pk=link.pk).update(revoked_at=link.revoked_at)
 
 
 def note_opened(link: ShareLink) -> None:

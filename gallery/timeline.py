@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 from django.contrib.postgres.aggregates import StringAgg
 from django.db.models import F, FloatField, IntegerField, TextField
-from django.db.models.functions import Cast, Chr, Greatest, Least, Round, TruncDate
+from django.db.models.functions import Cast, Chr, Greatest, Least, NullIf, Round, TruncDate
 
 from gallery.models import Photo
 from gallery.querysets import PhotoQuerySet
@@ -52,8 +52,9 @@ def in_timeline(photos: PhotoQuerySet, *, by: str = "") -> PhotoQuerySet:
 
 def outline(photos: PhotoQuerySet) -> Outline:
     """The days of `in_timeline` photos, the newest first, each with a character a photo."""
-    ratio = Cast(F("width"), FloatField()) / Cast(F("height"), FloatField()) * STEPS
-    step = Least(Greatest(Cast(Round(ratio), IntegerField()), NARROWEST), WIDEST)
+    # Limited before it is cast: a picture of one row of pixels is wider than an integer can say.
+    ratio = Cast(F("width"), FloatField()) / NullIf(Cast(F("height"), FloatField()), 0.0) * STEPS
+    step = Cast(Round(Least(Greatest(ratio, float(NARROWEST)), float(WIDEST))), IntegerField())
     days = (
         photos.order_by()
         .annotate(day=TruncDate("moment"), shape=Chr(step + FIRST_CHARACTER))

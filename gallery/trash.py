@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from gallery.models import Photo
+from gallery.models import Album, Photo
 from gallery.querysets import PhotoQuerySet, trash_cutoff
 from gallery.tasks import purge_trash as purge_trash_task
 from t2isearch.dispatch import wake
@@ -53,6 +53,18 @@ def delete_for_good(*, owner: User, photo_ids: Iterable[int]) -> int:
 def empty_trash(*, owner: User) -> int:
     """Delete all that is in the trash of `owner`; returns how many photos."""
     return _give_up(Photo.objects.trashed_of(owner))
+
+
+def delete_at_once(photo: Photo) -> None:
+    """Delete a photo that is not in the trash for good.
+
+    Raises:
+        Photo.DoesNotExist: it was deleted meanwhile.
+    """
+    with transaction.atomic():
+        # In the order of `t2isearch.conflicts`: albums lose their cover with it.
+        list(Album.objects.filter(cover=photo).order_by("pk").select_for_update().values_list("pk"))
+        Photo.objects.select_for_update().get(pk=photo.pk).delete()
 
 
 def _give_up(photos: PhotoQuerySet) -> int:

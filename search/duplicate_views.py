@@ -15,6 +15,7 @@ from gallery.models import Photo
 from gallery.trash import move_to_trash
 from search.duplicates import groups_of, keep_all, start_scan
 from search.models import DuplicateScan
+from t2isearch.page_rates import limited
 from t2isearch.requests import positive_ints, signed_in
 
 GROUPS_SHOWN = 30
@@ -41,6 +42,7 @@ def duplicates(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @login_required
+@limited("search")
 def scan_duplicates(request: HttpRequest) -> HttpResponse:
     """Look for duplicates, from the beginning."""
     if start_scan(signed_in(request)) is None:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from gallery.models import Photo
 from search.encoders import EncoderInfo
 from t2isearch.leases import InTurns, Leased
+from t2isearch.saving import StaysDeleted
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -41,7 +42,7 @@ class SearchIndexQuerySet(models.QuerySet["SearchIndex"]):
         return self.filter(dropped_at=None)
 
 
-class SearchIndex(models.Model):
+class SearchIndex(StaysDeleted):
     """One generation of the index: one encoder at one revision, one Milvus collection.
 
     `building → active → retired`; a retired generation can become the active one again until it is
@@ -309,7 +310,7 @@ class RecentSearch(models.Model):
         return self.query
 
 
-class SavedSearch(models.Model):
+class SavedSearch(StaysDeleted):
     """A search with a name: an album that fills itself."""
 
     owner: models.ForeignKey[User, User] = models.ForeignKey(

@@ -19,12 +19,14 @@ from search import history
 from search.models import SavedSearch
 from search.query import Order
 from search.search_forms import LONGEST_QUERY, SaveSearchForm
+from t2isearch.page_rates import limited
 from t2isearch.requests import signed_in
 
 
 @require_safe
 @never_cache
 @login_required
+@limited("search")
 def suggestions(request: HttpRequest) -> JsonResponse:
     """What may be meant by what stands in the box (`q`)."""
     typed = request.GET.get("q", "")[:LONGEST_QUERY].replace("\x00", "")

@@ -41,6 +41,7 @@ from search.query import (
 from search.search_forms import MOST_SHOWN, DetailsForm, SearchForm
 from search.snapshots import BadCursor
 from search.tiles import tiles_of
+from t2isearch.page_rates import limited
 from t2isearch.requests import signed_in
 
 SIMILAR_SHOWN = 12
@@ -51,6 +52,7 @@ PICTURE_PATIENCE_S = 1.5
 @require_safe
 @vary_on_headers("HX-Request")
 @login_required
+@limited("search", fragment="search/_too_often.html")
 def results(request: HttpRequest) -> HttpResponse:
     """Photos that fit a query, one page at a time; the address holds the whole query.
 
@@ -217,6 +219,7 @@ def refine(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @login_required
+@limited("search")
 def picture(request: HttpRequest) -> HttpResponse:
     """Search with a picture (`picture`) that is not one of the gallery's; it is not kept.
 
@@ -254,6 +257,7 @@ def picture_file(request: HttpRequest, pk: int) -> HttpResponse:
 @require_safe
 @never_cache
 @login_required
+@limited("search", fragment="search/_similar_too_often.html")
 def similar(request: HttpRequest, pk: int) -> HttpResponse:
     """A part of the photo's page: the photos of one's own that are most like it."""
     owner = signed_in(request)

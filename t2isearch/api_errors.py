@@ -62,6 +62,12 @@ DESCRIPTIONS = {
     503: "What it takes is not there for the moment; `Retry-After` says when to try again.",
 }
 
+# What every change can end with, as it stands in the schema (`t2isearch.conflicts`).
+CONFLICT = {
+    "description": "Something else was changing the same at that moment: try again.",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+
 Responses = dict[tuple[int, str], OpenApiResponse]
 
 

@@ -8,16 +8,18 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema as DefaultAutoSchema
 
 from accounts.permissions import HasScope, required_scope
-from t2isearch.api_errors import COMPONENTS
+from t2isearch.api_errors import COMPONENTS, CONFLICT
 
 
 class AutoSchema(DefaultAutoSchema):
-    """Says of each operation which scope it needs of an access token."""
+    """Says of each operation which scope it needs of an access token, and that changes can meet."""
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
         if operation is None or not self._is_scoped():
             return operation
+        if self.method != "GET":
+            operation["responses"].setdefault("409", CONFLICT)
         scope = required_scope(self.view, self.method)
         if scope is not None:
             needs = f"An access token needs the scope `{scope.value}`."

@@ -26,13 +26,15 @@ from django.db.models import F
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
+from t2isearch.saving import StaysDeleted
+
 Row = TypeVar("Row", bound="Leased")
 
 # How often a claim looks for what was tried before: it comes last, but not never.
 RETRY_EVERY = 10
 
 
-class Leased(models.Model):
+class Leased(StaysDeleted):
     """A row that is a piece of work."""
 
     attempts = models.PositiveSmallIntegerField(default=0, editable=False)

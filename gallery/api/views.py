@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import Scope
-from gallery.albums import add_to_album, remove_from_album
+from gallery.albums import add_to_album, delete_album, remove_from_album
 from gallery.api.serializers import (
     AlbumSerializer,
     ChangedSerializer,
@@ -35,7 +35,7 @@ from gallery.api.serializers import (
 from gallery.models import Album, Photo
 from gallery.querysets import AlbumQuerySet, PhotoQuerySet
 from gallery.services import add_photo, known_photos, retry_failed
-from gallery.trash import delete_for_good, ensure_trashed, move_to_trash, restore
+from gallery.trash import delete_at_once, delete_for_good, ensure_trashed, move_to_trash, restore
 from gallery.uploadhandler import check_received
 from gallery.validators import RejectedUpload
 from t2isearch.api_errors import SIGNED_IN, errors
@@ -192,6 +192,9 @@ class PhotoViewSet(
             UploadedPhotoSerializer(added.photo, context=self.get_serializer_context()).data,
             status=status.HTTP_200_OK if added.duplicate else status.HTTP_201_CREATED,
         )
+
+    def perform_destroy(self, instance: Photo) -> None:
+        delete_at_once(instance)
 
     @action(detail=True, methods=["post"])
     def trash(self, request: Request, pk: str) -> Response:
@@ -351,6 +354,9 @@ class AlbumViewSet(
 
     def perform_create(self, serializer: serializers.BaseSerializer[Album]) -> None:
         serializer.save(owner=signed_in(self.request))
+
+    def perform_destroy(self, instance: Album) -> None:
+        delete_album(instance)
 
     @action(detail=True, methods=["get"])
     def photos(self, request: Request, pk: str) -> Response:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from gallery.albums import choose_cover, create_album, rename_album
+from gallery.albums import choose_cover, create_album, delete_album, rename_album
 from gallery.forms import AlbumForm, ShareForm
 from gallery.models import Album, Photo
 from gallery.querysets import AlbumQuerySet
@@ -102,7 +102,7 @@ def rename(request: HttpRequest, pk: int) -> HttpResponse:
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     """Delete an album; its photos stay."""
     gone = get_object_or_404(_own(request), pk=pk)
-    gone.delete()
+    delete_album(gone)
     messages.success(
         request,
         _("The album “%(title)s” is deleted. Its photos are still there.") % {"title": gone.title},

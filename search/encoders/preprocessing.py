@@ -25,6 +25,8 @@ _PLAIN_PROCESSORS = {
     "ChineseCLIPImageProcessorPil",
 }
 _TOLERANCE = 1e-4
+# Longer than that to its width, only the middle of a picture is resized before its centre is taken.
+_LONGEST_STRIP = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Preprocessing:
         """The same before it is scaled, uint8: for a tower that scales, on its own device."""
         if image.mode != "RGB":
             image = image.convert("RGB")
+        if self.crop is not None:
+            image = _middle(image)
         image = image.resize(self._resized(image.size), Image.Resampling(self.resample))
         if self.crop is not None:
             height, width = self.crop
@@ -121,3 +125,10 @@ class Preprocessing:
             for name, value in json.loads(path.read_bytes()).items()
         }
         return cls(**values)
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The middle of a strip: whole, one of 1600 × 1 pixels would be resized to 80 megapixels."""
+    most = _LONGEST_STRIP * min(image.size)
+    left, top = (max(0, (side - most) // 2) for side in image.size)
+    return image.crop((left, top, image.width - left, image.height - top))

@@ -143,14 +143,14 @@ def _on_openvino(precision: str, why: str) -> Runtime:
 def _on_torch(precision: str, why: str) -> Runtime:
     device = "cuda" if has_gpu() else "cpu"
     if precision == BFLOAT16:
-        if not _torch_has_bfloat16(device):
+        if not torch_has_bfloat16(device):
             raise _no_bfloat16()
         how = _("bfloat16 as configured")
     elif precision == FLOAT32:
         how = _("float32 as configured")
     elif device == "cpu":
         precision, how = FLOAT32, _("float32, as nothing else is asked for")
-    elif _torch_has_bfloat16(device):
+    elif torch_has_bfloat16(device):
         precision, how = BFLOAT16, _("bfloat16, which this GPU has arithmetic for")
     else:
         precision, how = FLOAT16, _("float16, as this GPU has no bfloat16 arithmetic")
@@ -170,7 +170,8 @@ def _openvino_capabilities() -> frozenset[str]:
     return frozenset(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
-def _torch_has_bfloat16(device: str) -> bool:
+def torch_has_bfloat16(device: str) -> bool:
+    """Whether a `"cpu"` or `"cuda"` has arithmetic for it, and does not emulate it slowly."""
     import torch  # noqa: TID251 - as above
 
     if device == "cuda":

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
 import zipfile
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import pytest
@@ -122,7 +123,43 @@ def test_an_empty_account(client: Client) -> None:
     assert json.loads(files["metadata.json"])["photos"] == []
 
 
-@given(st.lists(st.text(max_size=300) | st.sampled_from(["a.jpg", "A.JPG", "a (2).jpg", ".."])))
+DEVICES = [
+    "CON", "con.jpg", "Con .jpg", "nul.tar.gz", "AUX.", "PRN  ", "COM1.png", "com¹.png", "LPT9",
+    "lpt³", "COM0", "CONIN$", "conout$.txt", "CLOCK$", " con", ".nul", "CON" + " " * 300 + "x.jpg",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("filename", DEVICES)
+def test_no_name_is_a_device_of_windows(filename: str) -> None:
+    names = UniqueNames()
+    for _ in range(3):
+        name = names.take(filename)
+        assert name.partition(".")[0].rstrip(" ").upper().startswith("_")
+        assert not PureWindowsPath(name).is_reserved()
+    assert UniqueNames().take("console.jpg") == "console.jpg"
+    assert UniqueNames().take("COM10.jpg") == "COM10.jpg"
+
+
+def test_names_of_any_script_fit_into_a_file_system() -> None:
+    names = UniqueNames()
+    long = [names.take("山" * 250 + ".jpg") for _ in range(3)]
+    assert all(len(name.encode()) < 255 and name.endswith(".jpg") for name in long)
+    assert len(set(long)) == 3
+    composed, decomposed = names.take("é.jpg"), names.take("e\u0301.jpg")
+    assert unicodedata.normalize("NFC", decomposed) != composed
+
+
+def test_the_list_of_what_is_missing_keeps_its_name(ann: User, media: Path) -> None:
+    add(ann, 1, "missing.TXT")
+    files = unpacked(b"".join(photo_archive(Photo.objects.owned_by(ann))))
+    assert list(files) == ["missing (2).TXT"]
+
+
+@given(
+    st.lists(
+        st.text(max_size=300) | st.sampled_from(["a.jpg", "A.JPG", "a (2).jpg", "..", *DEVICES])
+    )
+)
 def test_names_are_unique_and_safe(filenames: list[str]) -> None:
     names = UniqueNames()
     taken = [names.take(filename) for filename in filenames]
@@ -130,5 +167,6 @@ def test_names_are_unique_and_safe(filenames: list[str]) -> None:
     for name in taken:
         assert name
         assert not set('<>:"/\\|?*\x00') & set(name)
-        assert name.strip(". ")
-        assert len(name) < 250
+        assert name == name.strip(". ")
+        assert len(name.encode()) < 255
+        assert not PureWindowsPath(name).is_reserved()

@@ -14,6 +14,7 @@ from pytest_django import Settings
 from accounts.models import User
 from gallery.albums import add_to_album, create_album
 from gallery.models import Photo
+from gallery.sharing import share
 from gallery.timeline import MOST_ITEMS, in_timeline, outline
 from tests.accounts.rows import photo_of
 
@@ -44,12 +45,28 @@ def test_days_are_those_of_the_sites_time_zone(ann: User, settings: Settings) ->
 
 @pytest.mark.parametrize(
     ("width", "height", "expected"),
-    [(4, 3, 4 / 3), (3, 4, 0.75), (1, 1, 1), (9000, 1000, 3), (10, 10_000, 0.5), (16, 9, 16 / 9)],
-)
+    [
+        (4, 3, 4 / 3), (3, 4, 0.75), (1, 1, 1), (9000, 1000, 3), (10, 10_000, 0.5), (16, 9, 16 / 9),
+        (120_000_000, 1, 3), (1, 120_000_000, 0.5), (2**31 - 1, 1, 3), (1, 2**31 - 1, 0.5),
+        (0, 0, 0.5),
+    ],
+)  # fmt: skip
 def test_shapes(ann: User, width: int, height: int, expected: float) -> None:
     taken(ann, "2024-05-03T12:00:00Z", width=width, height=height)
     [(_, shapes)] = outline(in_timeline(Photo.objects.owned_by(ann)))
     assert ratios(shapes) == [pytest.approx(expected, abs=1 / 59)]
+
+
+@pytest.mark.parametrize("size", [(120_000_000, 1), (1, 120_000_000), (2**31 - 1, 1), (1, 1)])
+def test_no_shape_makes_a_page_fail(client: Client, ann: User, size: tuple[int, int]) -> None:
+    photo = taken(ann, "2024-05-03T12:00:00Z", width=size[0], height=size[1])
+    link = share(owner=ann, photo_ids=[photo.pk])
+    pages = (
+        "/", f"/photos/{photo.pk}/", "/timeline/days/", link.get_absolute_url(),
+        "/search/duplicates/", f"{link.get_absolute_url()}photos/{photo.pk}/",
+        "/search/?q=is:favourite", "/api/v1/photos/",
+    )  # fmt: skip
+    assert [path for path in pages if client.get(path).status_code >= 500] == []
 
 
 class TestOrder(TestCase):

@@ -26,7 +26,7 @@ from search.encoders import (
     load_text_encoder,
 )
 from search.encoders.families import FAMILIES
-from search.encoders.preprocessing import Preprocessing
+from search.encoders.preprocessing import Preprocessing, _middle
 from search.encoders.runtimes import has_gpu, openvino_is_installed
 from tests.tiny_clip import MAX_TOKENS
 
@@ -236,6 +236,16 @@ def test_torch_in_bfloat16_gives_the_same_vectors(
         return
     got = _embedded(images, list(pictures.values()))
     assert (got * _plain_images(checkpoint, list(pictures.values()))).sum(axis=1).min() >= 0.9995
+
+
+def test_of_a_strip_only_the_middle_is_resized() -> None:
+    strip = Image.radial_gradient("L").convert("RGB").resize((1600, 1))
+    prepare = Preprocessing(None, 224, (224, 224), Image.Resampling.BICUBIC, (1, 1, 1), (0, 0, 0))
+    for turned in (strip, strip.transpose(Image.Transpose.ROTATE_90)):
+        assert _middle(turned).size in {(16, 1), (1, 16)}
+        assert prepare.pixels(turned)["pixel_values"].shape == (3, 224, 224)
+    photo = Image.new("RGB", (640, 480))
+    assert _middle(photo).size == photo.size
 
 
 def test_preprocessing_is_done_without_transformers_where_it_is_simple(
