@@ -54,7 +54,7 @@ def delete_account(*, user: User) -> None:
 
 @transaction.atomic
 def _delete(user: User) -> None:
-    """Take the locks in the order in which all others do: the person's row, uploads, albums, photos.
+    """Take the locks in the order in which all others do: the person, uploads, albums, photos.
 
     Whoever holds the person's row is waited for, and nothing new of theirs begins after that: also
     a row that names them waits for it. Then those are waited for that are at work on one thing.

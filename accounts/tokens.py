@@ -25,7 +25,7 @@ PREFIX = "t2i_"
 SHOWN = 12
 # Between two notes of when a token was used.
 NOTED_EVERY = timedelta(minutes=1)
-# Of those that programs get for the password: how long one works, and how many a person has at most.
+# Of those that programs get for the password: how long one works, and how many a person has.
 PASSWORD_LIFETIME = timedelta(days=90)
 MOST_BY_PASSWORD = 10
 PASSWORD_NAME = gettext_noop("Signed in with the password")

@@ -43,7 +43,7 @@ class PermissionsPolicyMiddleware:
 
 
 class PrivateMiddleware:
-    """Answers to whoever has a session or a token are kept by nobody, unless the view said otherwise.
+    """Answers to who has a session or a token are kept by nobody, unless the view said otherwise.
 
     The cookie of a session is enough, also a new one: to look up whose it is would be a query more.
     """

@@ -593,7 +593,9 @@ def build_world(ann: User, ben: User, add: Add, index: SearchIndex) -> World:
             "ann-broke-it.jpg", "ann-began-this.jpg", upload.pk, "The file of ann",
             album.title, saved.name, saved.query, "what ann asked of late", ann.email,
             "ann-soon@example.com", "Passkey of ann",
-            by_password.secret, by_password.token.secret_sha256, made.token.name, made.token.prefix, made.secret, made.token.secret_sha256,
+            by_password.secret,
+            by_password.token.secret_sha256, made.token.name, made.token.prefix, made.secret,
+            made.token.secret_sha256,
             *(link.token for link in links.values()),
         )
         if value is not True

@@ -206,7 +206,7 @@ SEARCH_PAGE_SIZE = 50
 # Accounts
 
 AUTH_USER_MODEL = "accounts.User"
-# One alone: each further one would hash the password once more, for some accounts and not for others.
+# One alone: another would hash the password once more, for some accounts and not for others.
 AUTHENTICATION_BACKENDS = ["accounts.backends.PasswordBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -228,7 +228,7 @@ ACCOUNT_FORMS = {
     "change_password": "accounts.forms.ChangePasswordForm",
     "set_password": "accounts.forms.SetPasswordForm",
 }
-# Changing the address asks for the password or the second step: a session alone is not enough, nor is
+# Changing the address asks for the password or the second step: a session is not enough, not even
 # one that was just opened.
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300

@@ -14,8 +14,8 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import AccessToken, User
-from accounts.tokens import create_password_token
 from accounts.services import delete_account
+from accounts.tokens import create_password_token
 from gallery.albums import add_to_album, create_album, remove_from_album
 from gallery.models import DiscardedFile, Photo
 from gallery.partial_uploads import start_upload
@@ -159,7 +159,7 @@ def test_beside_what_others_are_doing(ada: User) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_it_waits_for_the_person_before_anything_else(ada: User) -> None:
-    """The order that everybody keeps to: who holds the person's row gets whatever else they want."""
+    """The order that all keep to: who holds the person's row gets whatever else they want."""
     photo_of(ada)
     start_upload(owner=ada, length=9, filename="x.jpg")
 

@@ -305,7 +305,7 @@ def test_a_name_of_ones_own_may_be_that_of_the_passwords(ada: User) -> None:
 
 
 def test_keys_from_before_go_on_for_a_while(ada: User, bob: User) -> None:
-    """They stood in the clear and had no end. What the password alone got ends with a second step."""
+    """They stood in the clear and had no end. Of people with a second step none goes on."""
     hash_the_keys = import_module(
         "accounts.migrations.0004_hash_the_keys_of_the_password"
     ).hash_the_keys

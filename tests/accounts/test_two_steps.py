@@ -89,7 +89,7 @@ def test_a_code_works_once(client: Client, ada: User, secret: str) -> None:
 def test_nor_once_more_later(
     client: Client, ada: User, secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Taken are the codes of the neighbouring half minutes too: a code is, for a minute and a half."""
+    """The codes of the neighbouring half minutes are taken too: each for a minute and a half."""
     start = time.time()
     code = code_for(secret, steps=1)
     sign_in(client, "ada")
