@@ -73,7 +73,7 @@ def refusing_nonsense() -> Iterator[None]:
 class CredentialField(forms.JSONField):
     """What a browser's passkey answered: an object, which is never shown again."""
 
-    def to_python(self, value: Any) -> dict[str, Any]:
+    def to_python(self, value: Any) -> Any:
         with refusing_nonsense():
             credential = super().to_python(value)
             # django-allauth leaves unchecked, and keeps, what is false.

@@ -25,7 +25,7 @@ class AdminSite(admin.AdminSite):
         """By the site's own page: Django's would limit no guesses and ask for no second step."""
         return super().login(request, extra_context)
 
-    def password_change(
+    def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """By the site's own page as well: Django's takes any number of guesses at the old one."""

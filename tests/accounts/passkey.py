@@ -38,7 +38,7 @@ class Passkey:
         page = client.get(reverse("mfa_add_webauthn"))
         options = page.context["js_data"]["creation_options"]["publicKey"]
         self.user_handle = websafe_decode(options["user"]["id"])
-        public = ES256.from_cryptography_key(self._key.public_key())
+        public = ES256.from_cryptography_key(self._key.public_key())  # type: ignore[no-untyped-call]
         attested = AttestedCredentialData.create(b"\0" * 16, self.credential_id, public)
         data = self._data(FLAG.AT, bytes(attested))
         credential = self._credential(
@@ -65,7 +65,8 @@ class Passkey:
     def _data(self, more: FLAG = FLAG(0), attested: bytes = b"") -> AuthenticatorData:  # noqa: B008
         flags = FLAG.UP | more | (FLAG.UV if self.verified else FLAG(0))
         relying_party = hashlib.sha256(b"testserver").digest()
-        return AuthenticatorData.create(relying_party, flags, 0, attested)
+        data: AuthenticatorData = AuthenticatorData.create(relying_party, flags, 0, attested)
+        return data
 
     def _client_data(self, kind: str, challenge: str) -> bytes:
         return bytes(CollectedClientData.create(kind, challenge, self.origin))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -141,7 +141,7 @@ def test_of_many_guesses_at_once_no_more_get_through(
         settings.CACHES = site.CACHES | {"default": redis | {"KEY_PREFIX": "guesses"}}
         cache.clear()
 
-    def guess(number: int) -> str:
+    def guess(number: int) -> bytes:
         try:
             return in_the_api(Client(), "ada", f"wrong {number}", REMOTE_ADDR=f"192.0.2.{number}")
         finally:
@@ -162,7 +162,7 @@ def test_what_can_be_made_again_pushes_out_no_guesses(client: Client, ada: User)
 
 
 @pytest.fixture
-def hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the hasher was asked for."""
     made: list[str] = []
     encode = hashers.MD5PasswordHasher.encode
