@@ -8,8 +8,12 @@ from typing import Any
 from allauth.account import app_settings
 from allauth.account.adapter import get_adapter
 from allauth.account.forms import AddEmailForm
+from allauth.account.forms import ChangePasswordForm as DefaultChangePasswordForm
+from allauth.account.forms import SetPasswordForm as DefaultSetPasswordForm
+from allauth.account.internal.flows.manage_email import emit_email_changed
+from allauth.account.internal.flows.reauthentication import raise_if_reauthentication_required
 from allauth.account.models import EmailAddress
-from allauth.core import ratelimit
+from allauth.core import context
 from django import forms
 from django.contrib import messages
 from django.db import transaction
@@ -39,8 +43,14 @@ class ChangeEmailForm(AddEmailForm):  # type: ignore[misc]
         return email
 
     def save(self, request: HttpRequest) -> EmailAddress:
+        old = EmailAddress(user=self.user, email=self.user.email)
         if EmailAddress.objects.get_verified(self.user) is not None:
             address: EmailAddress = super().save(request)
+            get_adapter().send_notification_mail(
+                "account/email/email_change_asked",
+                self.user,
+                {"from_email": old.email, "to_email": address.email},
+            )
             return address
         with transaction.atomic():
             EmailAddress.objects.filter(user=self.user).delete()
@@ -54,11 +64,35 @@ class ChangeEmailForm(AddEmailForm):  # type: ignore[misc]
         )
         if app_settings.EMAIL_VERIFICATION != app_settings.EmailVerificationMethod.NONE:
             address.send_confirmation(request)
+        # Tells the old address.
+        emit_email_changed(request, old, address)
         return address
 
 
+class ChangePasswordForm(DefaultChangePasswordForm):  # type: ignore[misc]
+    """Counts the old password as a guess, as wherever else a password is asked for."""
+
+    def clean_oldpassword(self) -> str:
+        password: str = self.cleaned_data["oldpassword"]
+        if not get_adapter().reauthenticate(self.user, password):
+            raise get_adapter().validation_error("enter_current_password")
+        return password
+
+
+class SetPasswordForm(DefaultSetPasswordForm):  # type: ignore[misc]
+    """The first password of who has none, as all that changes how one signs in: not for who only
+    came by an open session. django-allauth asks for no more than that here."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise_if_reauthentication_required(context.request, app="allauth.account")
+        super().__init__(*args, **kwargs)
+
+
 class DeleteAccountForm(forms.Form):
-    """Asks for the password once more, since there is no way back."""
+    """Asks for the password once more, since there is no way back.
+
+    Who has none has proved by the second step who they are, before the form is shown.
+    """
 
     password = forms.CharField(
         label=gettext_lazy("Your password"),
@@ -66,16 +100,15 @@ class DeleteAccountForm(forms.Form):
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
 
-    def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
-        self.request = request
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        self.user = user
         super().__init__(*args, **kwargs)
+        if not user.has_usable_password():
+            del self.fields["password"]
 
     def clean_password(self) -> str:
         password: str = self.cleaned_data["password"]
-        # With the same limit on guesses as where django-allauth asks for it once more.
-        if not ratelimit.consume(self.request, action="reauthenticate", user=self.request.user):
-            raise get_adapter().validation_error("too_many_login_attempts")
-        if not self.request.user.check_password(password):
+        if not get_adapter().reauthenticate(self.user, password):
             raise get_adapter().validation_error("incorrect_password")
         return password
 

@@ -11,6 +11,7 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from t2isearch.saving import StaysDeleted
@@ -26,6 +27,8 @@ class User(StaysDeleted, AbstractUser):
         blank=True,
         help_text=_("How much this person may store. Empty: the site's default."),
     )
+    # Goes into the hash that each session carries: counting up ends all that are open.
+    session_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     class Meta(AbstractUser.Meta):
         constraints = [
@@ -58,10 +61,12 @@ class User(StaysDeleted, AbstractUser):
 
     def end_tokens(self) -> None:
         """Make programs ask anew. Who changes a password means to lock others out."""
-        from rest_framework.authtoken.models import Token  # which needs this module first
+        AccessToken.objects.owned_by(self).delete()
 
-        Token.objects.filter(user=self).delete()
-        AccessToken.objects.filter(owner=self).delete()
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        # As Django's, with the number of times that the person's sessions were ended.
+        before: str = super()._get_session_auth_hash(secret)  # type: ignore[misc]
+        return f"{before}-{self.session_epoch}" if self.session_epoch else before
 
     @property
     def storage_limit(self) -> int | None:
@@ -85,6 +90,10 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
         """The person's own tokens."""
         return self.filter(owner=user)
 
+    def by_password(self) -> Self:
+        """Those that a program got for the password alone."""
+        return self.filter(by_password=True)
+
     def valid(self) -> Self:
         """Those that still open something: not expired, and of somebody who may sign in."""
         unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
@@ -97,6 +106,8 @@ class AccessToken(StaysDeleted):
     Of the secret only the SHA-256 is kept: it has 256 random bits, so that no slow hash is needed
     to keep it from being guessed. `prefix` is its beginning, by which the person knows it again. A
     revoked token is deleted.
+
+    A person gives each a name of its own, save those that programs get for the password.
     """
 
     owner = models.ForeignKey(
@@ -105,6 +116,9 @@ class AccessToken(StaysDeleted):
     name = models.CharField(_("name"), max_length=100)
     secret_sha256 = models.CharField(max_length=64, unique=True, editable=False)
     prefix = models.CharField(_("begins with"), max_length=12, editable=False)
+    by_password = models.BooleanField(
+        _("for the password alone"), default=False, db_default=False, editable=False
+    )
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope), verbose_name=_("scopes"))
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
@@ -120,6 +134,7 @@ class AccessToken(StaysDeleted):
             models.UniqueConstraint(
                 "owner",
                 Lower("name"),
+                condition=Q(by_password=False),
                 name="accounts_accesstoken_name_once_per_owner",
                 violation_error_message=_("You have a token of this name already."),
             ),
@@ -127,7 +142,8 @@ class AccessToken(StaysDeleted):
         ]
 
     def __str__(self) -> str:
-        return self.name
+        # Those of the password were named by the site, in English.
+        return gettext(self.name) if self.by_password else self.name
 
     @property
     def is_expired(self) -> bool:

@@ -24,7 +24,7 @@ class MissingScope(PermissionDenied):
 class HasScope(BasePermission):
     """Each view says by `required_scopes` what its actions (or methods) need of an access token.
 
-    Who signed in by a session or with the password's token may do everything.
+    Who signed in by a session may do everything, and a token for the password has all scopes.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:

@@ -61,6 +61,6 @@ def revoke(request: HttpRequest, pk: int) -> HttpResponse:
     token = get_object_or_404(AccessToken.objects.owned_by(signed_in(request)), pk=pk)
     if request.method == "POST":
         revoke_token(token)
-        messages.success(request, _("“%(name)s” is revoked.") % {"name": token.name})
+        messages.success(request, _("“%(name)s” is revoked.") % {"name": token})
         return redirect("accounts:tokens")
     return render(request, "accounts/token_revoke.html", {"token": token})

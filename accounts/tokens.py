@@ -9,7 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from allauth.mfa.utils import is_mfa_enabled
+from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts.models import AccessToken, Scope, User
 
@@ -20,6 +25,10 @@ PREFIX = "t2i_"
 SHOWN = 12
 # Between two notes of when a token was used.
 NOTED_EVERY = timedelta(minutes=1)
+# Of those that programs get for the password: how long one works, and how many a person has.
+PASSWORD_LIFETIME = timedelta(days=90)
+MOST_BY_PASSWORD = 10
+PASSWORD_NAME = gettext_noop("Signed in with the password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +47,52 @@ def create_token(
     Raises:
         ValidationError: the person has one of that name, or there are no scopes.
     """
-    secret = PREFIX + secrets.token_urlsafe(32)
     token = AccessToken(
         owner=owner,
         name=" ".join(name.split()),
-        secret_sha256=_hash(secret),
-        prefix=secret[:SHOWN],
         scopes=[scope.value for scope in Scope if scope in set(scopes)],
         expires_at=expires_at,
     )
+    return _made(token)
+
+
+def create_password_token(*, owner: User) -> NewToken:
+    """Make a token for who has given the password of `owner`: for everything, with an end.
+
+    Only the hash is kept, so that each call makes another one; the oldest beyond a few go.
+
+    Raises:
+        ValidationError: the password alone is not enough for this person.
+    """
+    with transaction.atomic():
+        # One at a time, and none beside the second step being switched on.
+        User.objects.select_for_update().get(pk=owner.pk)
+        if is_mfa_enabled(owner):
+            raise ValidationError(
+                _("This account signs in in two steps: a password alone gets no token.")
+            )
+        new = _made(
+            AccessToken(
+                owner=owner,
+                name=PASSWORD_NAME,
+                by_password=True,
+                scopes=[scope.value for scope in Scope],
+                expires_at=timezone.now() + PASSWORD_LIFETIME,
+            )
+        )
+        owned = AccessToken.objects.owned_by(owner).by_password()
+        kept = owned.order_by("-pk").values("pk")[:MOST_BY_PASSWORD]
+        owned.exclude(pk__in=kept).delete()
+    return new
+
+
+def _made(token: AccessToken) -> NewToken:
+    secret = PREFIX + secrets.token_urlsafe(32)
+    token.secret_sha256 = _hash(secret)
+    token.prefix = secret[:SHOWN]
     token.full_clean()
     token.save()
-    logger.info("access token %d of user %d was made", token.pk, owner.pk)
+    logger.info("access token %d of user %d was made", token.pk, token.owner_id)
     return NewToken(token, secret)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.contrib.auth.hashers import check_password, make_password
 from django.core.exceptions import ValidationError
@@ -13,10 +12,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.translation import gettext as _
-from rest_framework.request import Request
-from rest_framework.throttling import SimpleRateThrottle
-from rest_framework.views import APIView
 
+from accounts.guesses import Guess, count_guess
 from accounts.models import User
 from gallery.models import Album, Photo, ShareLink
 
@@ -98,20 +95,6 @@ def _proof(link: ShareLink) -> str:
     return salted_hmac("gallery.sharing", f"{link.token}{link.password}").hexdigest()
 
 
-class PasswordThrottle(SimpleRateThrottle):
-    """Counts the passwords that are tried from one address on one link."""
-
-    scope = "share_password"
-
-    def __init__(self, link: ShareLink) -> None:
-        super().__init__()
-        self._link = link
-
-    def get_cache_key(self, request: Request, view: APIView) -> str:
-        ident = f"{self._link.pk}-{self.get_ident(request)}"
-        return self.cache_format % {"scope": self.scope, "ident": ident}
-
-    def allows(self, request: HttpRequest) -> bool:
-        """Count one try; returns whether it may be made."""
-        nobody: Any = None
-        return self.allow_request(Request(request), nobody)
+def count_try(request: HttpRequest, link: ShareLink) -> Guess | None:
+    """Count a password that is tried on the link; None when it may not be tried."""
+    return count_guess(request, action="share_link", of=str(link.pk))

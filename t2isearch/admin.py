@@ -7,6 +7,7 @@ from typing import Any
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import URLPattern, URLResolver, include, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
@@ -23,6 +24,12 @@ class AdminSite(admin.AdminSite):
     ) -> HttpResponse:
         """By the site's own page: Django's would limit no guesses and ask for no second step."""
         return super().login(request, extra_context)
+
+    def password_change(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """By the site's own page as well: Django's takes any number of guesses at the old one."""
+        return redirect("account_change_password")
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
         from search import console

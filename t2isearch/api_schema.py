@@ -33,19 +33,34 @@ class AutoSchema(DefaultAutoSchema):
 
 
 class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class = "accounts.authentication.AccessTokenAuthentication"
-    name = "accessToken"
+    """One kind of token with two words for it, either of which will do."""
 
-    def get_security_definition(self, auto_schema: DefaultAutoSchema) -> dict[str, str]:
-        return {
-            "type": "http",
-            "scheme": "bearer",
-            "bearerFormat": "t2i_…",
-            "description": (
-                "An access token, made on the page of the account. It does what its scopes allow: "
-                "`photos:read`, `photos:write`, `search`."
-            ),
-        }
+    target_class = "accounts.authentication.AccessTokenAuthentication"
+    name = ["accessToken", "tokenAuth"]
+
+    def get_security_requirement(
+        self, auto_schema: DefaultAutoSchema
+    ) -> list[dict[str, list[str]]]:
+        return [{name: []} for name in self.name]
+
+    def get_security_definition(self, auto_schema: DefaultAutoSchema) -> list[dict[str, str]]:
+        return [
+            {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "t2i_…",
+                "description": (
+                    "An access token, made on the page of the account. It does what its scopes "
+                    "allow: `photos:read`, `photos:write`, `search`."
+                ),
+            },
+            {
+                "type": "apiKey",
+                "in": "header",
+                "name": "Authorization",
+                "description": 'Token-based authentication with required prefix "Token"',
+            },
+        ]
 
 
 def add_problems(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Concatenate, ParamSpec, cast
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponseBase
-from rest_framework.authentication import TokenAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
@@ -53,13 +52,11 @@ def login_or_token_required(scope: Scope) -> Callable[[View[Rest]], View[Rest]]:
             request: HttpRequest, *args: Rest.args, **kwargs: Rest.kwargs
         ) -> HttpResponseBase:
             asked = Request(request)
-            authentications = [AccessTokenAuthentication(), TokenAuthentication()]
+            authentication = AccessTokenAuthentication()
             try:
-                found = next(
-                    (who for each in authentications if (who := each.authenticate(asked))), None
-                )
+                found = authentication.authenticate(asked)
             except AuthenticationFailed as error:
-                error.auth_header = authentications[0].authenticate_header(asked)  # type: ignore[attr-defined]
+                error.auth_header = authentication.authenticate_header(asked)  # type: ignore[attr-defined]
                 return problem_response(error, request)
             if found is not None:
                 request.user = found[0]

@@ -12,7 +12,7 @@ from rest_framework.throttling import ScopedRateThrottle
 
 logger = logging.getLogger(__name__)
 
-GUARDING = {"token", "share_password"}
+GUARDING = {"token"}
 # Stands for the views that have no scope of their own.
 _GENERAL: Any = SimpleNamespace(throttle_scope="api")
 

@@ -20,6 +20,7 @@ from search import milvus
 from search.generations import prepare_index
 from search.indexing import index_due_photos
 from search.models import SearchIndex
+from t2isearch.cache import derived
 from tests import s3
 from tests.tiny_clip import save_tiny_clip
 
@@ -39,9 +40,11 @@ def draw_picture(
 @pytest.fixture(autouse=True)
 def _empty_cache() -> Iterator[None]:
     """The rates of requests are counted in the cache, and what costs much is remembered there."""
-    cache.clear()
+    for each in (cache, derived):
+        each.clear()
     yield
-    cache.clear()
+    for each in (cache, derived):
+        each.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -24,10 +24,9 @@ from django.urls import URLPattern, get_resolver
 from django.urls.resolvers import URLResolver
 from django.utils import timezone
 from django.utils.http import int_to_base36
-from rest_framework.authtoken.models import Token
 
 from accounts.models import Scope, User
-from accounts.tokens import create_token
+from accounts.tokens import create_password_token, create_token
 from gallery.albums import add_to_album, create_album
 from gallery.models import AlbumPhoto, Photo
 from gallery.partial_uploads import start_upload
@@ -335,7 +334,7 @@ ROUTES: dict[str, Row] = {
     "admin:index": staff(get("/admin/", others=200)),
     "admin:login": public(get("/admin/login/", None, nobody=302)),
     "admin:logout": public(post("/admin/logout/", None)),
-    "admin:password_change": staff(get("/admin/password_change/", others=200)),
+    "admin:password_change": staff(get("/admin/password_change/", 302, others=302)),
     "admin:password_change_done": staff(get("/admin/password_change/done/", others=200)),
     "admin:autocomplete": staff(
         get("/admin/autocomplete/?app_label=gallery&model_name=photo&field_name=owner&term=")
@@ -586,7 +585,7 @@ def build_world(ann: User, ben: User, add: Add, index: SearchIndex) -> World:
     )
     email = EmailAddress.objects.create(user=ann, email=ann.email, primary=True, verified=True)
     EmailAddress.objects.create(user=ann, email="ann-soon@example.com")
-    token = Token.objects.create(user=ann)
+    by_password = create_password_token(owner=ann)
     made = create_token(owner=ann, name="Access token of ann", scopes=list(Scope))
     bens_album = create_album(owner=ben, title="Album of ben")
     add_to_album(bens_album, photo_ids=[theirs.pk])
@@ -597,7 +596,9 @@ def build_world(ann: User, ben: User, add: Add, index: SearchIndex) -> World:
             "ann-broke-it.jpg", "ann-began-this.jpg", upload.pk, "The file of ann",
             album.title, saved.name, saved.query, "what ann asked of late", ann.email,
             "ann-soon@example.com", "Passkey of ann",
-            token.key, made.token.name, made.token.prefix, made.secret, made.token.secret_sha256,
+            by_password.secret,
+            by_password.token.secret_sha256, made.token.name, made.token.prefix, made.secret,
+            made.token.secret_sha256,
             *(link.token for link in links.values()),
         )
         if value is not True
@@ -636,7 +637,7 @@ def build_world(ann: User, ben: User, add: Add, index: SearchIndex) -> World:
             for text in ("ann-shared-this.jpg", "See this", str(shared.pk))
         },
         pictures=pieces,
-        keys=[key.encode() for key in (token.key, made.secret, made.token.secret_sha256)],
+        keys=[key.encode() for key in (by_password.secret, made.secret, made.token.secret_sha256)],
     )  # fmt: skip
 
 

@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
 import pytest
 from django.test import Client
 from PIL import Image
-from rest_framework.authtoken.models import Token
 
 from accounts.models import User
+from accounts.tokens import create_password_token
 from gallery.models import PartialUpload, Photo
 from gallery.sharing import share
 from tests.attacks import (
@@ -65,9 +66,9 @@ class Person:
         client.force_login(self.user)
         return {"Cookie": f"sessionid={client.cookies['sessionid'].value}"}
 
-    @property
+    @cached_property
     def token(self) -> dict[str, str]:
-        return {"Authorization": f"Token {Token.objects.get_or_create(user=self.user)[0].key}"}
+        return {"Authorization": f"Token {create_password_token(owner=self.user).secret}"}
 
     def upload(self, content: bytes) -> tuple[int, bytes]:
         headers, body = form(0)

@@ -25,11 +25,10 @@ from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
-from rest_framework.authtoken.models import Token
 from rest_framework.throttling import ScopedRateThrottle
 
 from accounts.models import Scope, User
-from accounts.tokens import create_token
+from accounts.tokens import create_password_token, create_token
 from gallery.models import Photo
 from search.models import SearchIndex
 from tests.isolation import OPERATIONS, PIECE, ROUTES, World, build_world, url_patterns
@@ -277,7 +276,8 @@ def actors(world: World, ben: User) -> dict[str, dict[str, str]]:
     for scope in Scope:
         secrets[scope.value] = create_token(owner=ann, name=scope.value, scopes=[scope]).secret
     found |= {name: {"Authorization": f"Bearer {each}"} for name, each in secrets.items()}
-    found["password's token"] = {"Authorization": f"Token {Token.objects.get(user=ann).key}"}
+    secret = create_password_token(owner=ann).secret
+    found["password's token"] = {"Authorization": f"Token {secret}"}
     visitor = Client()
     visitor.post("/s/{locked}/".format(**world.names), {"password": "open sesame"})
     cookie = visitor.cookies[site.SESSION_COOKIE_NAME].value

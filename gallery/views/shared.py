@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from gallery.forms import SharePasswordForm
 from gallery.models import ShareLink
 from gallery.serving import serve_file
-from gallery.sharing import PasswordThrottle, is_unlocked, note_opened, unlock
+from gallery.sharing import count_try, is_unlocked, note_opened, unlock
 from gallery.timeline import for_visitors, in_timeline, items, page_data
 from gallery.views.download import archive_response
 from gallery.views.photos import PAGE_SIZE
@@ -49,7 +49,7 @@ def with_link(*, locked: bool = False) -> Callable[[LinkView[Rest]], View[Rest]]
                 except Http404:
                     response = _gone(request)
             response.headers["X-Robots-Tag"] = "noindex, nofollow"
-            response.headers.setdefault("Cache-Control", "private, no-cache")
+            response.headers.setdefault("Cache-Control", "private, no-store")
             return response
 
         return cast("View[Rest]", guarded)
@@ -85,10 +85,12 @@ def _ask(request: HttpRequest, link: ShareLink) -> HttpResponse:
     form = SharePasswordForm(request.POST if request.method == "POST" else None)
     status = 200
     if request.method == "POST" and form.is_valid():
-        if not PasswordThrottle(link).allows(request):
+        attempt = count_try(request, link)
+        if attempt is None:
             form.add_error("password", _("That was tried too often. Wait a minute."))
             status = 429
         elif unlock(request, link, password=form.cleaned_data["password"]):
+            attempt.was_right()
             return redirect(link)
         else:
             form.add_error("password", _("That is not the password."))

@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext as _
-from rest_framework.authentication import TokenAuthentication
 from rest_framework.exceptions import APIException, AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 
@@ -56,10 +55,8 @@ def _signed_in(request: HttpRequest) -> User | None:
     Raises:
         AuthenticationFailed: the token is no good.
     """
-    asked = Request(request)
-    for authentication in (AccessTokenAuthentication(), TokenAuthentication()):
-        if (found := authentication.authenticate(asked)) is not None:
-            return found[0]
+    if (found := AccessTokenAuthentication().authenticate(Request(request))) is not None:
+        return found[0]
     return request.user if isinstance(request.user, User) and request.user.is_active else None
 
 

@@ -1,12 +1,29 @@
 from __future__ import annotations
 
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.core.files.base import ContentFile
+from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.urls import reverse
-from rest_framework.authtoken.models import Token
 
-from accounts.models import User
+from accounts.models import AccessToken, User
+from accounts.services import delete_account
+from accounts.tokens import create_password_token
+from gallery.albums import add_to_album, create_album, remove_from_album
 from gallery.models import DiscardedFile, Photo
+from gallery.partial_uploads import start_upload
+from gallery.services import add_photo
+from gallery.sharing import share
+from gallery.trash import move_to_trash, restore
 from tests.accounts.rows import photo_of
+from tests.conftest import draw_picture
 
 PASSWORD = "correct horse battery"
 
@@ -16,7 +33,7 @@ def test_the_right_password_deletes_the_account_with_everything_in_it(
 ) -> None:
     names = {photo_of(ada).original.name for _ in range(3)}
     kept = photo_of(bob)
-    Token.objects.create(user=ada)
+    create_password_token(owner=ada)
     client.force_login(ada)
 
     response = client.post(reverse("accounts:delete"), {"password": PASSWORD}, follow=True)
@@ -26,7 +43,7 @@ def test_the_right_password_deletes_the_account_with_everything_in_it(
     assert "_auth_user_id" not in client.session
     assert list(User.objects.all()) == [bob]
     assert list(Photo.objects.all()) == [kept]
-    assert not Token.objects.exists()
+    assert not AccessToken.objects.exists()
     # The files are removed by a worker, which finds their names here.
     assert set(DiscardedFile.objects.values_list("name", flat=True)) == names
 
@@ -80,3 +97,84 @@ def test_nobody_deletes_without_signing_in(client: Client, ada: User) -> None:
 
     assert response["Location"].startswith(reverse("account_login"))
     assert User.objects.filter(pk=ada.pk).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beside_what_others_are_doing(ada: User) -> None:
+    """Uploads, albums and the trash at work on the account at the same time: nothing is in the way
+    of anything, and nothing is left of it."""
+    photos = [photo_of(ada) for _ in range(12)]
+    keys = [photo.pk for photo in photos]
+    album = create_album(owner=ada, title="Lake")
+    gone = threading.Event()
+
+    def upload(number: int) -> None:
+        add_photo(owner=ada, file=ContentFile(draw_picture(number), name="x.jpg"), filename="x.jpg")
+
+    def begin(number: int) -> None:
+        start_upload(owner=ada, length=9, filename="x.jpg")
+
+    def fill(number: int) -> None:
+        add_to_album(album, photo_ids=keys)
+        remove_from_album(album, photo_ids=keys)
+
+    def throw_away(number: int) -> None:
+        move_to_trash(owner=ada, photo_ids=keys)
+        restore(owner=ada, photo_ids=keys)
+
+    def show(number: int) -> None:
+        share(owner=ada, photo_ids=keys)
+
+    def get_token(number: int) -> None:
+        create_password_token(owner=ada)
+
+    def work(job: Callable[[int], None]) -> list[str]:
+        """What went wrong other than that the account is gone."""
+        faults: list[str] = []
+        try:
+            for number in itertools.count():
+                if gone.is_set():
+                    break
+                job(number)
+        except (ObjectDoesNotExist, ValidationError):
+            pass
+        except DatabaseError as error:
+            faults.append(f"{job.__name__}: {error!r}")
+        finally:
+            connection.close()
+        return [fault for fault in faults if "foreign key" not in fault]
+
+    jobs = [upload, begin, fill, throw_away, show, get_token]
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        running = [threads.submit(work, job) for job in jobs]
+        time.sleep(1)
+        try:
+            delete_account(user=ada)
+        finally:
+            gone.set()
+        assert [fault for each in running for fault in each.result()] == []
+    assert not User.objects.exists()
+    assert not Photo.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_waits_for_the_person_before_anything_else(ada: User) -> None:
+    """The order that all keep to: who holds the person's row gets whatever else they want."""
+    photo_of(ada)
+    start_upload(owner=ada, length=9, filename="x.jpg")
+
+    def delete() -> None:
+        try:
+            delete_account(user=ada)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        with transaction.atomic():
+            User.objects.select_for_update().get(pk=ada.pk)
+            deleted = threads.submit(delete)
+            time.sleep(0.5)
+            for things in (ada.partial_uploads, ada.photos):
+                list(things.select_for_update(nowait=True))
+        deleted.result(timeout=30)
+    assert not User.objects.exists()

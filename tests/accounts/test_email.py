@@ -12,6 +12,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from accounts.models import User
+from tests.accounts.conftest import PASSWORD
 
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def signed_in(client: Client, ada: User) -> Client:
+    """Who has given the password once more just now."""
     client.force_login(ada)
+    client.post(reverse("account_reauthenticate"), {"password": PASSWORD})
     return client
 
 
@@ -46,7 +49,10 @@ def test_an_address_that_was_never_confirmed_is_replaced_at_once(
     ada.refresh_from_db()
     assert ada.email == "ada.lovelace@example.com"
     assert addresses(ada) == [("ada.lovelace@example.com", True, False)]
-    assert mailoutbox == []
+    (told,) = mailoutbox
+    assert told.to == ["ada@example.com"]
+    assert "from ada@example.com to ada.lovelace@example.com" in str(told.body)
+    assert "http://testserver/accounts/login/" in str(told.body)
 
 
 def test_with_confirmation_switched_on_the_new_address_is_asked(
@@ -58,7 +64,10 @@ def test_with_confirmation_switched_on_the_new_address_is_asked(
 
     ada.refresh_from_db()
     assert ada.email == "ada.lovelace@example.com"
-    assert [message.to for message in mailoutbox] == [["ada.lovelace@example.com"]]
+    assert [message.to for message in mailoutbox] == [
+        ["ada.lovelace@example.com"],
+        ["ada@example.com"],
+    ]
 
 
 def test_a_confirmed_address_stays_until_the_new_one_is_confirmed(
@@ -74,7 +83,9 @@ def test_a_confirmed_address_stays_until_the_new_one_is_confirmed(
     assert "<strong>ada@example.com</strong>" in page
     assert "<strong>new@example.com</strong>" in page
 
-    (message,) = mailoutbox
+    message, told = mailoutbox
+    assert told.to == ["ada@example.com"]
+    assert "is to be changed from ada@example.com to new@example.com" in str(told.body)
     link = re.search(r"https?://testserver(/\S+)", str(message.body))
     assert link is not None
     assert "new@example.com" in signed_in.get(link[1]).content.decode()
@@ -83,6 +94,43 @@ def test_a_confirmed_address_stays_until_the_new_one_is_confirmed(
     ada.refresh_from_db()
     assert ada.email == "new@example.com"
     assert addresses(ada) == [("new@example.com", True, True)]
+    assert mailoutbox[-1].to == ["ada@example.com"]
+    assert "was changed from ada@example.com to new@example.com" in str(mailoutbox[-1].body)
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_session_alone_does_not_change_it(
+    client: Client, ada: User, mailoutbox: list[EmailMessage], verified: bool
+) -> None:
+    """Not even one that was just opened with the password."""
+    EmailAddress.objects.create(user=ada, email=ada.email, primary=True, verified=verified)
+    client.post(reverse("account_login"), {"login": "ada", "password": PASSWORD})
+
+    response = change_to(client, "new@example.com")
+
+    assert response["Location"].startswith(reverse("account_reauthenticate"))
+    ada.refresh_from_db()
+    assert ada.email == "ada@example.com"
+    assert addresses(ada) == [("ada@example.com", True, verified)]
+    assert mailoutbox == []
+    # What was asked for happens once the password is given.
+    client.post(
+        f"{reverse('account_reauthenticate')}?next={reverse('account_email')}",
+        {"password": PASSWORD},
+    )
+    assert "new@example.com" in [email for email, _primary, _verified in addresses(ada)]
+
+
+def test_the_change_stands_where_no_mail_can_be_sent(
+    signed_in: Client, ada: User, settings: Settings
+) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+
+    assert change_to(signed_in, "new@example.com").status_code == 302
+
+    ada.refresh_from_db()
+    assert ada.email == "new@example.com"
 
 
 def test_a_change_can_be_taken_back(signed_in: Client, ada: User) -> None:

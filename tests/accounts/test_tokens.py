@@ -6,9 +6,12 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import IntegrityError
 from django.test import Client
@@ -20,7 +23,7 @@ from rest_framework.views import APIView
 
 from accounts.models import AccessToken, Scope, User
 from accounts.permissions import HasScope, required_scope
-from accounts.tokens import NewToken, create_token, find_token
+from accounts.tokens import NewToken, create_password_token, create_token, find_token
 from tests.accounts.conftest import PASSWORD
 from tests.accounts.rows import photo_of
 from tests.accounts.test_pages import check_page
@@ -132,7 +135,7 @@ def test_its_last_use_is_shown(ada: User) -> None:
     assert new.token.last_used_at == first
 
 
-@pytest.mark.parametrize("why", ["wrong", "expired", "revoked", "inactive", "empty", "password's"])
+@pytest.mark.parametrize("why", ["wrong", "expired", "revoked", "inactive", "empty"])
 def test_what_opens_nothing(ada: User, why: str) -> None:
     new = made(ada)
     secret = new.secret
@@ -145,10 +148,8 @@ def test_what_opens_nothing(ada: User, why: str) -> None:
             new.token.delete()
         case "inactive":
             User.objects.update(is_active=False)
-        case "empty":
-            secret = ""
         case _:
-            secret = Token.objects.create(user=ada).key
+            secret = ""
     for path in (f"{API}/photos/", f"/photos/{photo_of(ada).pk}/original/"):
         response = bearing(secret).get(path)
         assert response.status_code == 401
@@ -204,7 +205,7 @@ def test_it_opens_the_api_and_no_page(ada: User) -> None:
 
 
 def test_the_passwords_token_may_do_everything(ada: User) -> None:
-    client = bearing(Token.objects.create(user=ada).key, "Token")
+    client = bearing(create_password_token(owner=ada).secret, "Token")
     for method, path, _scope in CALLS:
         address = API + path.format(photo=photo_of(ada).pk)
         assert getattr(client, method)(address).status_code not in {401, 403}
@@ -266,3 +267,59 @@ def test_a_view_without_a_scope_lets_no_token_in(ada: User) -> None:
         Forgotten.as_view()(request)
     with pytest.raises(ImproperlyConfigured):
         required_scope(Forgotten(), "GET")
+
+
+def test_a_token_for_the_password(client: Client, ada: User, ada_client: Client) -> None:
+    """It is hashed, has an end, stands on the page, and is revoked there."""
+    sent = {"username": "ada", "password": PASSWORD}
+    secret = Client().post(reverse("api:token"), sent).json()["token"]
+    token = AccessToken.objects.get()
+    assert token.secret_sha256 == hashlib.sha256(secret.encode()).hexdigest()
+    assert token.expires_at is not None
+    assert timedelta(days=89) < token.expires_at - timezone.now() < timedelta(days=91)
+    assert token.scopes == [scope.value for scope in Scope]
+    for word in ("Token", "Bearer"):
+        assert bearing(secret, word).get(f"{API}/photos/").status_code == 200
+
+    page = ada_client.get(reverse("accounts:tokens")).content.decode()
+    assert "Signed in with the password" in page
+    assert secret[:12] in page
+    assert secret not in page
+    ada_client.post(reverse("accounts:revoke-token", args=[token.pk]))
+    assert bearing(secret, "Token").get(f"{API}/photos/").status_code == 401
+
+
+def test_the_oldest_of_many_for_the_password_end(ada: User, bob: User) -> None:
+    create_password_token(owner=bob)
+    made(ada)
+    secrets = [create_password_token(owner=ada).secret for _ in range(12)]
+    assert [find_token(secret) is not None for secret in secrets] == [False] * 2 + [True] * 10
+    assert AccessToken.objects.count() == 12
+
+
+def test_a_name_of_ones_own_may_be_that_of_the_passwords(ada: User) -> None:
+    create_password_token(owner=ada)
+    create_token(owner=ada, name="Signed in with the password", scopes=[Scope.SEARCH])
+    create_password_token(owner=ada)
+    assert AccessToken.objects.count() == 3
+
+
+def test_keys_from_before_go_on_for_a_while(ada: User, bob: User) -> None:
+    """They stood in the clear and had no end. Of people with a second step none goes on."""
+    hash_the_keys = import_module(
+        "accounts.migrations.0004_hash_the_keys_of_the_password"
+    ).hash_the_keys
+    keys = {person: Token.objects.create(user=person).key for person in (ada, bob)}
+    Authenticator.objects.create(user=bob, type="totp", data={})
+
+    hash_the_keys(apps, None)
+
+    assert not Token.objects.exists()
+    token = AccessToken.objects.get()
+    assert not any(keys[ada] in str(value) for value in AccessToken.objects.values().get().values())
+    assert token.expires_at is not None
+    assert (token.owner, token.by_password) == (ada, True)
+    assert bearing(keys[ada], "Token").get(f"{API}/photos/").status_code == 200
+    assert bearing(keys[bob], "Token").get(f"{API}/photos/").status_code == 401
+    AccessToken.objects.update(expires_at=timezone.now())
+    assert bearing(keys[ada], "Token").get(f"{API}/photos/").status_code == 401

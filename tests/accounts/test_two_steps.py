@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import time
+from collections.abc import Callable
 from html import unescape
 
 import pytest
@@ -15,8 +16,10 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from accounts.models import User
+from accounts.models import Scope, User
+from accounts.tokens import create_password_token, create_token
 from tests.accounts.conftest import PASSWORD
+from tests.accounts.passkey import Passkey
 from tests.accounts.test_pages import check_page
 from tests.accounts.test_sign_in import is_signed_in, sign_in
 
@@ -81,6 +84,88 @@ def test_a_code_works_once(client: Client, ada: User, secret: str) -> None:
     client.post(reverse("account_logout"))
     sign_in(client, "ada")
     assert second_step(client, code) == [INCORRECT]
+
+
+def test_nor_once_more_later(
+    client: Client, ada: User, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The codes of the neighbouring half minutes are taken too: each for a minute and a half."""
+    start = time.time()
+    code = code_for(secret, steps=1)
+    sign_in(client, "ada")
+    second_step(client, code)
+    assert is_signed_in(client)
+    for later in (29, 31, 45, 59):
+        monkeypatch.setattr(time, "time", lambda now=start + later: now)
+        other = Client()
+        sign_in(other, "ada")
+        assert second_step(other, code) == [INCORRECT]
+        again = client.post(reverse("mfa_reauthenticate"), {"code": code})
+        assert again.context["form"].errors["code"] == [INCORRECT]
+
+
+def test_the_code_that_turned_it_on_is_used_up(client: Client, ada: User) -> None:
+    sign_in(client, "ada")
+    key = turn_on(client)
+    other = Client()
+    sign_in(other, "ada")
+    assert second_step(other, code_for(key)) == [INCORRECT]
+
+
+def test_codes_at_once_of_which_one_is_right(ada: User, client: Client, secret: str) -> None:
+    """Guesses count by account, from anywhere and in all sessions; also those of recovery codes."""
+    clients = [Client(REMOTE_ADDR=f"192.0.2.{number}") for number in range(6)]
+    for each in clients:
+        sign_in(each, "ada")
+    answers = [second_step(each, f"0000000{number}") for number, each in enumerate(clients)]
+    assert answers[:5] == [[INCORRECT]] * 5
+    assert answers[5] != [INCORRECT]
+    assert second_step(clients[5], code_for(secret, steps=1)) != []
+
+
+def with_an_app(client: Client) -> None:
+    turn_on(client)
+
+
+def with_a_passkey(client: Client) -> None:
+    prove_it(client)
+    Passkey().register(client)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("switch_on", [with_an_app, with_a_passkey])
+def test_switching_it_on_ends_what_the_password_alone_opened(
+    client: Client, ada: User, bob: User, switch_on: Callable[[Client], None]
+) -> None:
+    others, bobs = Client(), Client()
+    for each, person in ((client, "ada"), (others, "ada"), (bobs, "bob")):
+        sign_in(each, person)
+    asked = Client().post(reverse("api:token"), {"username": "ada", "password": PASSWORD})
+    theirs = create_password_token(owner=bob).secret
+    named = create_token(owner=ada, name="Phone", scopes=[Scope.PHOTOS_READ]).secret
+
+    switch_on(client)
+
+    profile = reverse("accounts:profile")
+    assert client.get(profile).status_code == 200
+    assert others.get(profile).status_code == 302
+    assert bobs.get(profile).status_code == 200
+    for secret, status in ((asked.json()["token"], 401), (theirs, 200), (named, 200)):
+        headers = {"Authorization": f"Token {secret}"}
+        assert Client().get("/api/v1/photos/", headers=headers).status_code == status
+    # And switching it off those that were opened with it.
+    again = Client()
+    ada.refresh_from_db()
+    again.force_login(ada)
+    prove_it(client)
+    key = Authenticator.objects.exclude(type="recovery_codes").get()
+    client.post(
+        reverse("mfa_deactivate_totp")
+        if key.type == "totp"
+        else reverse("mfa_remove_webauthn", args=[key.pk])
+    )
+    assert client.get(profile).status_code == 200
+    assert again.get(profile).status_code == 302
 
 
 def test_guessing_codes_is_stopped(client: Client, ada: User, secret: str) -> None:

@@ -176,3 +176,40 @@ def test_the_picture_for_an_app_and_a_passkey(newcomer: Newcomer) -> None:
     sign_out(ann)
     page.get_by_role("button", name="Sign in with a passkey").click()
     expect(page.get_by_test_id("account-menu")).to_be_visible()
+
+
+def test_a_passkey(newcomer: Newcomer, system: RunningSystem) -> None:
+    """Added with the password, it signs in alone, shows the recovery codes, and can be removed."""
+    ann = newcomer("ann", base_url=system.base_url.replace("127.0.0.1", "localhost"))
+    page = ann.page
+    devtools = ann.context.new_cdp_session(page)
+    devtools.send("WebAuthn.enable")
+    key = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+    }
+    devtools.send("WebAuthn.addVirtualAuthenticator", {"options": key})
+    ann.sign_up()
+
+    page.goto("/accounts/2fa/webauthn/add/")
+    page.get_by_label("Password").fill(ann.password)
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_label("Passwordless").check()
+    page.get_by_role("button", name="Add a passkey").click()
+    expect(page.locator("pre")).to_contain_text(re.compile(r"\d{8}"))
+    sign_out(ann)
+
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    expect(page.get_by_role("heading", name="Your photos go here")).to_be_visible()
+
+    page.goto("/accounts/2fa/webauthn/")
+    page.get_by_role("link", name="Remove").click()
+    page.get_by_label("Password").fill(ann.password)
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Remove").click()
+    sign_out(ann)
+    ann.sign_in(ann.name)
+    expect(page.get_by_role("heading", name="Your photos go here")).to_be_visible()
