@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,3 +27,18 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
             make_directory(path.parent, mode)
         discard(path)
         path.mkdir(mode=mode, exist_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Have a file of this text at `path`, whatever lies there now; its owner's only."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    candidate = Path(name)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        if path.is_dir():
+            discard(path)
+        candidate.replace(path)
+    except BaseException:
+        candidate.unlink(missing_ok=True)
+        raise
