@@ -6,6 +6,7 @@ A collection holds `photo_id` (INT64, primary key), `owner_id` (INT64, partition
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -23,6 +24,11 @@ from pymilvus import DataType, MilvusClient, MilvusException  # noqa: TID251 - i
 
 from t2isearch.counters import milvus_failures, milvus_seconds
 from t2isearch.redaction import redacted
+
+# It has a handler of its own, which writes down whole vectors. What failed is raised here.
+_log_of_pymilvus = logging.getLogger("pymilvus")
+_log_of_pymilvus.handlers.clear()
+_log_of_pymilvus.setLevel(logging.CRITICAL)
 
 # For photos without a time: before every time that can be asked for.
 NO_TIME = -(2**62)
@@ -45,7 +51,7 @@ _OF_THE_SERVER = {2, 3, 4, 5, 7, 8, 9, 10}
 # where a disk, memory or files have run out, which no other collection would help.
 _NOT_ITS_FAULT = re.compile(
     r"\] Retry (timeout|run out)|No space left|quota exceeded|Cannot allocate memory"
-    r"|Too many open files|Read-only file system|Permission denied",
+    r"|Too many open files",
     re.IGNORECASE,
 )
 # Each call has its time limit. pymilvus would ask an idle server every 10 s whether it is there,
@@ -204,7 +210,7 @@ def _call(
             raise
 
 
-class _Refused(MilvusException):
+class _Refused(MilvusException):  # type: ignore[misc]
     """The server answered that it can't do with the collection what was asked for."""
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from kombu import Connection, Exchange, Queue
 
 from t2isearch.broker import Transport
 from t2isearch.files import discard
+from tests.damages import DAMAGES, damage
 
 SENDERS, MESSAGES = 4, 150
 
@@ -102,29 +102,8 @@ def test_names_of_exchanges_stay_in_their_folder(tmp_path: Path, name: str) -> N
     assert not (tmp_path / "out.exchange").exists()
 
 
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "emptied": lambda content: b"",
-    "halved": lambda content: content[: len(content) // 2],
-    "zeroed": lambda content: bytes(len(content)),
-    "random": lambda content: random.Random(1).randbytes(len(content)),
-    "other JSON": lambda content: b'[["one"], {"properties": 3}]',
-    "no table and no message": lambda content: b"42",
-}
-
-
-def damage(file: Path, how: str) -> None:
-    if how == "removed":
-        file.unlink()
-    elif how == "a directory":
-        file.unlink()
-        file.mkdir()
-        (file / "within").touch()
-    else:
-        file.write_bytes(DAMAGES[how](file.read_bytes()))
-
-
 # kombu keeps in mind what a process bound, so each test has a queue of its own.
-every_damage = pytest.mark.parametrize("how", [*DAMAGES, "removed", "a directory"])
+every_damage = pytest.mark.parametrize("how", DAMAGES)
 
 
 @every_damage
