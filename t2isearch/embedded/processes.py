@@ -21,6 +21,7 @@ def web(*, host: str, port: int) -> Program:
             *("--timeout", "120", "--graceful-timeout", "10", "--no-control-socket"),
         ),
         stop_with=((signal.SIGTERM, 15.0),),
+        is_essential=True,
     )
 
 
