@@ -41,8 +41,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         # Embeddings: as numbers in a list or an array, as a protobuf's fields, as bytes
         (rf"(?:{_NUMBER}[\s,;]+){{2,}}{_NUMBER}", HIDDEN),
         (rf"(?:\b\w{{1,40}}:\s*{_NUMBER}\s+){{2,}}\w+:\s*{_NUMBER}", HIDDEN),
-        (r"(?:\\+(?:x[0-9a-f]{2}|[0-7]{3})[^\s\\]{0,3}){8,}", HIDDEN),
-        (r"\\+x[0-9a-f]{64,}", HIDDEN),
+        (r"(?:\\{1,2}(?:x[0-9a-f]{2}|[0-7]{3})[^\s\\]{0,3}){8,}", HIDDEN),
+        (r"\\x[0-9a-f]{64,}", HIDDEN),
     )
 )
 

@@ -38,11 +38,12 @@ def without_people(event: Event, hint: Hint) -> Event:
     event["request"] = {"method": request.get("method", "")}
     for name in ("user", "breadcrumbs"):
         event.pop(name, None)  # type: ignore[misc]
-    for written in (event.get("logentry"), *event.get("exception", {}).get("values", [])):
+    written: list[Any] = [event.get("logentry"), *event.get("exception", {}).get("values", [])]
+    for part in filter(None, written):
+        part.pop("params", None)
         for name in ("message", "formatted", "value"):
-            if isinstance(found := (written or {}).get(name), str):
-                written[name] = redacted(found)
-        (written or {}).pop("params", None)
+            if isinstance(part.get(name), str):
+                part[name] = redacted(part[name])
     event["extra"] = {}
     event.get("contexts", {}).pop("celery-job", None)
     if request_id.get():

@@ -59,7 +59,7 @@ def written(*, as_json: bool = False) -> Iterator[io.StringIO]:
         f"{{'password': '{KEY}', 'username': 'anna'}}",
         f"redis://:{KEY}@localhost/0 does not answer",
         f"duplicate key value\nDETAIL:  Key (token)=({KEY}) already exists.",
-        f"STATEMENT:  INSERT INTO gallery_sharelink VALUES ('{KEY}')",
+        f"STATEMENT:  SET token = '{KEY}'",
     ],
 )
 def test_no_key_is_left_in_a_line(line: str) -> None:
