@@ -25,7 +25,7 @@ from search import status
 from search.actions import ACTIONS, Action
 from search.encoders import EncoderUnavailable, needs_download
 from search.forms import BuildForm, RefillForm, ReindexForm, VerifyForm
-from search.generations import NotPossible, mend_collection, start_build
+from search.generations import NotPossible, restore_collection, start_build
 from search.milvus import MilvusUnavailable
 from search.models import IndexRun, SearchIndex
 from search.reindexing import reindex, reindex_missing
@@ -282,7 +282,7 @@ def refill(request: HttpRequest) -> HttpResponse:
         return _page(request, {"refill": form})
     index, by = form.cleaned_data["index"], signed_in(request)
     try:
-        mend_collection(index, by=by)
+        restore_collection(index, by=by)
     except MilvusUnavailable as error:
         form.add_error(None, _milvus_problem(error))
         return _page(request, {"refill": form})

@@ -15,18 +15,22 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 
 from accounts.models import User
 from gallery.models import Photo
 from search import milvus
 from search.encoders import STARTER, choose_encoder, describe
+from search.milvus import CollectionDamaged, MilvusUnavailable
 from search.models import IndexRun, PhotoIndexing, SearchIndex
 from search.runs import finish_runs, record_run, start_run
 
 logger = logging.getLogger(__name__)
 
 RATE_WINDOW = timedelta(seconds=60)
+
+# In the findings of a refill: why the collection was made anew.
+DAMAGED = "damaged"
 
 
 class NotPossible(Exception):
@@ -117,8 +121,21 @@ def prepare_index() -> tuple[SearchIndex, bool]:
                 )
         except IntegrityError:  # another process was first
             index = SearchIndex.objects.get(status=SearchIndex.Status.ACTIVE)
-    mend_collection(index)
+    if not milvus.fails_for_good():
+        mend_collection(index)
+    elif not restore_collection(index):
+        _verify_what_differs(index)
     return index, created
+
+
+def _verify_what_differs(index: SearchIndex) -> None:
+    """Have the index compared with PostgreSQL where not even the numbers agree.
+
+    Milvus Lite does without files that are gone and leaves out what it can't read of its log.
+    """
+    there = index.indexings.filter(indexed_at__isnull=False).count()
+    if index.refilled_to is None and milvus.count(index.collection_name) != there:
+        start_run(index, IndexRun.Kind.VERIFY, options={"repair": True})
 
 
 def _starter_was_replaced(index: SearchIndex) -> bool:
@@ -147,14 +164,73 @@ def mend_collection(index: SearchIndex, *, by: User | None = None) -> bool:
     """
     if not milvus.ensure_collection(index.collection_name, index.dimension):
         return False
-    lost = index.indexings.filter(indexed_at__isnull=False)
-    if not lost.exists():
-        return False
     with transaction.atomic():
-        SearchIndex.objects.filter(pk=index.pk).update(refilled_to=0)
-        finish_runs(index, kind=IndexRun.Kind.REFILL, state=IndexRun.State.INTERRUPTED)
-        start_run(index, IndexRun.Kind.REFILL, by=by)
+        return _have_refilled(index, by=by)
+
+
+def restore_collection(index: SearchIndex, *, by: User | None = None) -> bool:
+    """As `mend_collection`, and a collection that can't be searched is made anew as well.
+
+    Returns whether vectors were lost. Raises MilvusUnavailable.
+    """
+    try:
+        lost = mend_collection(index, by=by)
+        milvus.try_collection(index.collection_name, index.dimension)
+    except CollectionDamaged as error:
+        return replace_collection(index, reason=str(error), by=by)
+    return lost
+
+
+def replace_collection(index: SearchIndex, *, reason: str, by: User | None = None) -> bool:
+    """Give up a damaged collection for a new one, and have that filled from PostgreSQL.
+
+    The new one has a name of its own: what is left of the other may not let itself be removed.
+    Two that find it damaged replace it once. Returns whether vectors were lost. Raises
+    MilvusUnavailable.
+    """
+    damaged, name = index.collection_name, _new_collection_name()
+    milvus.ensure_collection(name, index.dimension)
+    with transaction.atomic():
+        current = SearchIndex.objects.select_for_update().get(pk=index.pk)
+        if replaced := current.collection_name == damaged:
+            SearchIndex.objects.filter(pk=index.pk).update(collection_name=name)
+            index.collection_name = name
+            lost = _have_refilled(index, by=by, reason=reason)
+    if not replaced:  # by somebody else meanwhile
+        milvus.drop_collection(name)
+        index.refresh_from_db()
+        return index.refilled_to is not None
+    logger.error(
+        "Milvus can't use the collection %s (%s): %s takes its place", damaged, reason, name
+    )
+    try:
+        milvus.drop_collection(damaged)
+    except MilvusUnavailable as error:
+        logger.warning("the collection %s could not be removed: %s", damaged, error)
+    return lost
+
+
+def _have_refilled(index: SearchIndex, *, by: User | None = None, reason: str = "") -> bool:
+    """Have an empty collection filled, from the first photo on; whether there is anything to fill.
+
+    `reason` says why it was made anew where it was damaged.
+    """
+    # What an earlier one put back is gone as well, so none goes on from where it was.
+    index.runs.filter(
+        kind=IndexRun.Kind.REFILL, state__in=[IndexRun.State.RUNNING, IndexRun.State.INTERRUPTED]
+    ).update(
+        state=IndexRun.State.FAILED,
+        finished_at=timezone.now(),
+        error=gettext_noop("The collection was made anew meanwhile."),
+    )
+    if not index.indexings.filter(indexed_at__isnull=False).exists():
+        return False
+    SearchIndex.objects.filter(pk=index.pk).update(refilled_to=0)
     index.refilled_to = 0
+    run = start_run(index, IndexRun.Kind.REFILL, by=by)
+    if reason:
+        run.findings = {DAMAGED: reason}
+        run.save(update_fields=["findings"])
     return True
 
 

@@ -6,6 +6,7 @@ A collection holds `photo_id` (INT64, primary key), `owner_id` (INT64, partition
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -22,6 +23,12 @@ from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient, MilvusException  # noqa: TID251 - its one place
 
 from t2isearch.counters import milvus_failures, milvus_seconds
+from t2isearch.redaction import redacted
+
+# It has a handler of its own, which writes down whole vectors. What failed is raised here.
+_log_of_pymilvus = logging.getLogger("pymilvus")
+_log_of_pymilvus.handlers.clear()
+_log_of_pymilvus.setLevel(logging.CRITICAL)
 
 # For photos without a time: before every time that can be asked for.
 NO_TIME = -(2**62)
@@ -37,9 +44,21 @@ _MOST_IDS = 1000
 
 # Milvus's error codes (pkg/util/merr): there is no such collection; it is not in memory.
 _NOT_FOUND, _NOT_LOADED = 100, 101
+# Those of a server that can't be reached, is not up yet or has too much to do: they say nothing
+# about a collection. (Milvus Lite's 6 does: a schema that can't be read.)
+_OF_THE_SERVER = {2, 3, 4, 5, 7, 8, 9, 10}
+# How pymilvus begins what it says of a call that took too long, and what an operating system says
+# where a disk, memory or files have run out, which no other collection would help.
+_NOT_ITS_FAULT = re.compile(
+    r"\] Retry (timeout|run out)|No space left|quota exceeded|Cannot allocate memory"
+    r"|Too many open files",
+    re.IGNORECASE,
+)
 # Each call has its time limit. pymilvus would ask an idle server every 10 s whether it is there,
 # and servers with gRPC's own defaults (Milvus Lite) hang up on who asks more than every 5 minutes.
 _CHANNEL = {"grpc.keepalive_time_ms": 310_000}
+# Of what Milvus says: it is kept and shown.
+_LONGEST_MESSAGE = 500
 # For so long after a failure nobody else waits for a server that does not answer.
 _PAUSE_S = 2.0
 
@@ -54,6 +73,10 @@ class MilvusUnavailable(Exception):
 
 class CollectionMissing(MilvusUnavailable):
     """Milvus answers, but has lost (or never had) the collection."""
+
+
+class CollectionDamaged(MilvusUnavailable):
+    """Milvus answers, but what it keeps of the collection can't be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +171,14 @@ def _failures(timeout_s: float) -> Iterator[None]:
     try:
         yield
     except (MilvusException, grpc.RpcError) as error:
-        message = str(getattr(error, "message", "") or error)
-        code = getattr(error, "code", None)
-        if code == _NOT_FOUND:
+        message = redacted(str(getattr(error, "message", "") or error), longest=_LONGEST_MESSAGE)
+        if getattr(error, "code", None) == _NOT_FOUND:
             _breaker.succeeded()
             raise CollectionMissing(message) from error
+        if isinstance(error, _Refused):
+            _breaker.succeeded()
+            milvus_failures.inc()
+            raise CollectionDamaged(message) from error
         _breaker.failed(message)
         milvus_failures.inc()
         raise MilvusUnavailable(message) from error
@@ -171,12 +197,31 @@ def _call(
     with _failures(patience_s):
         client = _client()
         try:
+            try:
+                return do(client, patience_s)
+            except MilvusException as error:
+                if error.code != _NOT_LOADED:
+                    raise
+            client.load_collection(name, timeout=patience_s)
             return do(client, patience_s)
         except MilvusException as error:
-            if error.code != _NOT_LOADED:
-                raise
-        client.load_collection(name, timeout=patience_s)
-        return do(client, patience_s)
+            if _is_damage(error):
+                raise _Refused(error.code, error.message) from error
+            raise
+
+
+class _Refused(MilvusException):  # type: ignore[misc]
+    """The server answered that it can't do with the collection what was asked for."""
+
+
+def _is_damage(error: MilvusException) -> bool:
+    """Whether the server is well and its answer says that it can't use a collection."""
+    return (
+        isinstance(error.code, int)
+        and error.code not in {_NOT_FOUND, _NOT_LOADED} | _OF_THE_SERVER
+        and not error.retriable
+        and not _NOT_ITS_FAULT.search(error.message)
+    )
 
 
 @lru_cache(maxsize=1)
@@ -187,6 +232,15 @@ def _version() -> str:
 def _is_lite() -> bool:
     """Whether it is Milvus Lite, the Python engine (not the server that came as a wheel, 2.3)."""
     return "lite" in _version() and not _is_older_than(2, 4)
+
+
+def fails_for_good() -> bool:
+    """Whether a collection that fails once will fail again: a server may only be starting.
+
+    Raises MilvusUnavailable.
+    """
+    with _failures(settings.MILVUS_TIMEOUT_S):
+        return _is_lite()
 
 
 def _loses_upserts() -> bool:
@@ -255,6 +309,17 @@ def collection_dimension(name: str) -> int | None:
         return next(int(field["params"]["dim"]) for field in fields if field["name"] == VECTOR)
 
     return _call(name, describe)
+
+
+def try_collection(name: str, dimension: int) -> None:
+    """See that the collection can be searched: nothing less reads all that is kept of it.
+
+    Raises:
+        MilvusUnavailable
+        CollectionMissing
+        CollectionDamaged
+    """
+    search(name, np.full(dimension, dimension**-0.5, dtype=np.float32), owner_id=0, limit=1)
 
 
 def drop_collection(name: str) -> None:

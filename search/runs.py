@@ -21,9 +21,10 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext_noop
 
 from accounts.models import User
-from search.milvus import MilvusUnavailable
+from search.milvus import CollectionDamaged, MilvusUnavailable
 from search.models import IndexRun, SearchIndex
 from t2isearch.leases import backoff, claim, exhausted
+from t2isearch.redaction import redacted
 
 logger = logging.getLogger(__name__)
 
@@ -214,6 +215,13 @@ def work_on(
             if time.monotonic() >= until:
                 _release(run)
                 return
+    except CollectionDamaged as error:
+        from search.mending import make_anew
+
+        logger.warning("the run %s (%s) can't use the collection: %s", run.pk, run.kind, error)
+        _fail_attempt(run, error, counts=False)
+        if run.kind == IndexRun.Kind.REFILL or run.options.get("repair"):
+            make_anew(run.index, str(error), by=run.started_by)
     except MilvusUnavailable as error:
         logger.warning("the run %s (%s) waits for Milvus: %s", run.pk, run.kind, error)
         _fail_attempt(run, error, counts=False)
@@ -244,8 +252,8 @@ def _release(run: IndexRun) -> None:
 
 def _fail_attempt(run: IndexRun, error: Exception, *, counts: bool) -> None:
     changes: dict[str, Any] = {
-        "error": f"{type(error).__name__}: {error}",
-        "traceback": "".join(traceback.format_exception(error)),
+        "error": redacted(f"{type(error).__name__}: {error}"),
+        "traceback": redacted("".join(traceback.format_exception(error))),
         "due_at": timezone.now() + backoff(run.attempts),
     }
     if not counts:

@@ -31,7 +31,7 @@ from django.utils.translation import gettext_noop, ngettext
 from gallery.models import Photo
 from search import milvus
 from search.encoders import needs_download
-from search.generations import Progress, progress
+from search.generations import DAMAGED, Progress, progress
 from search.heartbeat import PATIENCE
 from search.milvus import MilvusUnavailable
 from search.models import (
@@ -369,11 +369,13 @@ def findings_in_words(run: IndexRun) -> str:
         "rows": _("%(number)s removed"),
     }
     seldom = {"failed", "to be embedded"}
-    return ", ".join(
+    parts = [_("Milvus could not use the collection")] if DAMAGED in found else []
+    parts += [
         words % {"number": f"{found[name]:,}"}
         for name, words in counted.items()
         if name in found and (found[name] or name not in seldom)
-    )
+    ]
+    return ", ".join(parts)
 
 
 def _verification_in_words(found: dict[str, Any]) -> str:

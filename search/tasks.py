@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from celery import shared_task
 from django.utils import timezone
 
 from search import duplicates, images, indexing
-from search.milvus import MilvusUnavailable
 from search.models import IndexRun, PendingDeletion, SearchIndex
 from t2isearch.dispatch import wake
-
-logger = logging.getLogger(__name__)
 
 # A turn is short, so that other tasks of the same worker never wait long.
 TURN_SECONDS = 5.0
@@ -63,19 +58,13 @@ def work_on_runs() -> None:
 @shared_task
 def sweep() -> None:
     """Find what was left behind by a killed worker, a lost message or an outage."""
-    from search.generations import complete_builds, mend_collection
+    from search.generations import complete_builds
+    from search.mending import look_after_collections
     from search.runs import fail_abandoned_runs, runs_wait
 
     indexing.fail_abandoned()
     complete_builds()
-    try:
-        for index in SearchIndex.objects.living():
-            if mend_collection(index):
-                logger.warning(
-                    "Milvus has lost the collection %s: it is filled again", index.collection_name
-                )
-    except MilvusUnavailable as error:
-        logger.warning("the collections can't be looked at: %s", error)
+    look_after_collections()
     if indexing.work_waits():
         wake(index_photos)
     if PendingDeletion.objects.exists():

@@ -39,8 +39,8 @@ class JsonFormatter(logging.Formatter):
         task: Any = get_current_task()
         if task is not None and task.request.id:
             event |= {"task": task.name, "task_id": task.request.id}
-        if record.exc_info:
-            event["exception"] = self.formatException(record.exc_info)
+        if record.exc_text or record.exc_info:
+            event["exception"] = record.exc_text or self.formatException(record.exc_info)  # type: ignore[arg-type]
         return json.dumps(event, ensure_ascii=False)
 
 
@@ -79,10 +79,15 @@ def _forget(**kwargs: Any) -> None:
 
 
 def logging_config(level: str, *, as_json: bool = False) -> dict[str, Any]:
-    """A `logging.config.dictConfig` dictionary that logs our own packages from `level` up."""
+    """A `logging.config.dictConfig` dictionary that logs our own packages from `level` up.
+
+    Whatever is logged, by whichever library, goes through one handler and its filter
+    (`t2isearch.redaction`).
+    """
     return {
         "version": 1,
         "disable_existing_loggers": False,
+        "filters": {"redacting": {"()": "t2isearch.redaction.Redacting"}},
         "formatters": {
             "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
             "json": {"()": "t2isearch.logging.JsonFormatter"},
@@ -90,6 +95,7 @@ def logging_config(level: str, *, as_json: bool = False) -> dict[str, Any]:
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",
+                "filters": ["redacting"],
                 "formatter": "json" if as_json else "line",
             }
         },
@@ -104,5 +110,8 @@ def logging_config(level: str, *, as_json: bool = False) -> dict[str, Any]:
                 "celery.worker",
                 "celery.beat",
             )
-        },
+        }
+        # Django gives them handlers of their own.
+        | {"django": {"handlers": [], "propagate": True}}
+        | {"django.server": {"handlers": [], "propagate": True, "level": "INFO"}},
     }

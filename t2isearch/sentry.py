@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from t2isearch.logging import request_id
+from t2isearch.redaction import redacted
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint
@@ -37,6 +38,12 @@ def without_people(event: Event, hint: Hint) -> Event:
     event["request"] = {"method": request.get("method", "")}
     for name in ("user", "breadcrumbs"):
         event.pop(name, None)  # type: ignore[misc]
+    written: list[Any] = [event.get("logentry"), *event.get("exception", {}).get("values", [])]
+    for part in filter(None, written):
+        part.pop("params", None)
+        for name in ("message", "formatted", "value"):
+            if isinstance(part.get(name), str):
+                part[name] = redacted(part[name])
     event["extra"] = {}
     event.get("contexts", {}).pop("celery-job", None)
     if request_id.get():

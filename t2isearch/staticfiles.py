@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 from whitenoise.storage import CompressedManifestStaticFilesStorage
+
+logger = logging.getLogger(__name__)
 
 
 class StaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
@@ -17,3 +22,12 @@ class StaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: ignore[
         *CompressedManifestStaticFilesStorage.patterns,
         ("js/*.js", ((r"""(?P<matched>from\s*["'](?P<url>\./.*?)["'])""", 'from "%(url)s"'),)),
     )
+
+    def load_manifest(self) -> tuple[dict[str, Any], str]:
+        """Django's, in which a damaged one keeps `collectstatic` from making another."""
+        try:
+            paths, digest = super().load_manifest()
+        except (OSError, ValueError, AttributeError) as error:
+            logger.warning("%s: `manage.py collectstatic` makes it anew", error)
+            return {}, ""
+        return (paths, digest) if isinstance(paths, dict) else ({}, "")

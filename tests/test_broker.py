@@ -13,6 +13,8 @@ import pytest
 from kombu import Connection, Exchange, Queue
 
 from t2isearch.broker import Transport
+from t2isearch.files import discard
+from tests.damages import DAMAGES, damage
 
 SENDERS, MESSAGES = 4, 150
 
@@ -98,3 +100,44 @@ def test_names_of_exchanges_stay_in_their_folder(tmp_path: Path, name: str) -> N
         else:
             queue.bind(broker.default_channel).declare()
     assert not (tmp_path / "out.exchange").exists()
+
+
+# kombu keeps in mind what a process bound, so each test has a queue of its own.
+every_damage = pytest.mark.parametrize("how", DAMAGES)
+
+
+@every_damage
+def test_a_damaged_message_is_left_out(tmp_path: Path, how: str) -> None:
+    with connection(tmp_path) as broker, broker.SimpleQueue(tmp_path.name, no_ack=True) as queue:
+        queue.put("first")
+        (first,) = (tmp_path / "messages").iterdir()
+        damage(first, how)
+        queue.put("second")
+        assert queue.get_nowait().payload == "second"
+        with pytest.raises(queue.Empty):
+            queue.get_nowait()
+    assert list((tmp_path / "messages").iterdir()) == []
+
+
+@every_damage
+def test_a_damaged_table_is_made_anew_while_it_is_used(tmp_path: Path, how: str) -> None:
+    with connection(tmp_path) as broker, broker.SimpleQueue(tmp_path.name, no_ack=True) as queue:
+        table = tmp_path / "control" / f"{tmp_path.name}.exchange"
+        before = table.read_bytes()
+        damage(table, how)
+        queue.put("delivered")
+        assert queue.get_nowait().payload == "delivered"
+        assert table.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["messages", "control", "control/lock"])
+def test_folders_of_the_broker_that_are_gone_are_made_anew(tmp_path: Path, name: str) -> None:
+    with connection(tmp_path) as broker, broker.SimpleQueue(tmp_path.name, no_ack=True) as queue:
+        for make in (Path.touch, Path.mkdir):
+            discard(tmp_path / name)
+            make(tmp_path / name)
+            queue.put(make.__name__)
+            assert queue.get_nowait().payload == make.__name__
+        discard(tmp_path / name)
+        queue.put("gone")
+        assert queue.get_nowait().payload == "gone"

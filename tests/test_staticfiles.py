@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from django.core.files.base import ContentFile
 
 from t2isearch.staticfiles import StaticFilesStorage
+from tests.damages import DAMAGES, damage, remove
 
 
 def test_our_modules_import_each_other_by_their_hashed_names(tmp_path: Path) -> None:
@@ -27,3 +29,20 @@ def test_our_modules_import_each_other_by_their_hashed_names(tmp_path: Path) -> 
     script = (tmp_path / storage.stored_name("js/a.js")).read_text()
     assert f'from "./{hashed}"' in script
     assert hashed != "b.js"
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_manifest_is_made_anew(tmp_path: Path, how: str) -> None:
+    def collect() -> StaticFilesStorage:
+        storage = StaticFilesStorage(location=tmp_path, base_url="/static/")
+        if not storage.exists("a.css"):
+            storage.save("a.css", ContentFile(b"a {}"))
+        list(storage.post_process({"a.css": (storage, "a.css")}))
+        return storage
+
+    url = collect().url("a.css")
+    damage(tmp_path / "staticfiles.json", how)
+    if how == "a directory":
+        remove(tmp_path / "staticfiles.json")
+    assert collect().url("a.css") == url
+    assert StaticFilesStorage(location=tmp_path, base_url="/static/").url("a.css") == url

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from t2isearch.files import discard, make_directory
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
@@ -16,12 +18,14 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Readers see the old content or the new, never a part, however many processes write.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
+        if path.is_dir():
+            discard(path)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from search.encoders.base import EncoderInfo, Runtime
 from search.encoders.runtimes import FLOAT32, INT8, openvino_version
+from t2isearch.files import discard, make_directory
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ _MODEL = "model.xml"
 _MANIFEST = "manifest.json"
 
 # Raised when the way from a checkpoint to the files changes.
-_METHOD = 1
+_METHOD = 2
 
 # More streams than this leave each with too little work: a batch is shared out among them.
 _MOST_STREAMS = 4
@@ -47,6 +48,8 @@ class OpenVinoTower:
 
         self._streams = min(runtime.threads, _MOST_STREAMS)
         core = openvino.Core()
+        # Read into memory: a file that is mapped and cut meanwhile ends the process.
+        core.set_property({"ENABLE_MMAP": False})
         self._compiled = core.compile_model(
             folder / _MODEL,
             "CPU",
@@ -111,15 +114,17 @@ def open_tower(
             return OpenVinoTower(folder, runtime), folder
         except RuntimeError:
             logger.warning("%s is damaged and is made anew", folder, exc_info=True)
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder)
+    elif folder.exists():
+        logger.warning("%s is damaged and is made anew", folder)
     logger.info("converting the %s tower of %s for OpenVINO", part, info.name)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(folder.parent)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         _save(make(temporary), temporary, made_from)
         gc.collect()  # torch's copy of the weights
         if folder.exists() and not _is_whole(folder, made_from):
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder)
         try:
             temporary.rename(folder)
         except OSError:
@@ -181,18 +186,27 @@ def _save(model: Any, folder: Path, made_from: Mapping[str, Any]) -> None:
 
     # Not compressed to float16: float32 is to mean the checkpoint's own numbers.
     openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    (folder / _MANIFEST).write_text(json.dumps({"made_from": made_from, "files": sizes}))
+    digests = {path.name: _digest(path) for path in folder.iterdir()}
+    (folder / _MANIFEST).write_text(json.dumps({"made_from": made_from, "files": digests}))
 
 
 def _is_whole(folder: Path, made_from: Mapping[str, Any]) -> bool:
     try:
         manifest = json.loads((folder / _MANIFEST).read_bytes())
-        return bool(manifest["made_from"] == made_from) and all(
-            (folder / name).stat().st_size == size for name, size in manifest["files"].items()
+        files: dict[str, Any] = manifest["files"]
+        return (
+            bool(manifest["made_from"] == made_from)
+            and _MODEL in files
+            and all(_digest(folder / name) == kept for name, kept in files.items())
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _digest(file: Path) -> str:
+    """A damaged model need not fail: it may just mean nothing. A second for a gigabyte."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _remove_outdated(made_from: Mapping[str, Any], *, cache_dir: Path) -> None:

@@ -219,11 +219,13 @@ def class_space(info: EncoderInfo, *, cache_dir: Path, runtime: Runtime) -> Clas
         kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, TypeError, AttributeError):
         logger.warning("%s is damaged and is made anew", path)
     else:
-        if kept.shape == (len(texts), _SENTENCE_DIMENSION):
+        # Normalised, so that what was overwritten is recognised.
+        if kept.shape == (len(texts), _SENTENCE_DIMENSION) and _are_normalised(kept):
             return ClassSpace(kept)
+        logger.warning("%s is damaged and is made anew", path)
     encoder = _SentenceEncoder(info, replace(runtime, precision=FLOAT32), cache_dir=cache_dir)
     embeddings = encoder(texts)
     try:
@@ -232,6 +234,12 @@ def class_space(info: EncoderInfo, *, cache_dir: Path, runtime: Runtime) -> Clas
     except OSError:
         logger.warning("%s could not be written: the next start computes it again", path)
     return ClassSpace(embeddings)
+
+
+def _are_normalised(rows: NDArray[np.float32]) -> bool:
+    return rows.dtype == np.float32 and bool(
+        np.allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-3)
+    )
 
 
 def _convert_sentence_tower(folder: Path) -> Any:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,11 @@ from typing import TypeAlias
 import psutil
 
 from t2isearch.embedded.state import BASE_DIR, Layout
+from t2isearch.files import discard, write_whole
 
 LOG_ROTATION_BYTES = 5 * 1024 * 1024
+# Tells a child's process, and those that it starts, whose they are.
+NAME_VARIABLE = "T2ISEARCH_CHILD"
 HURRIED_PATIENCE_S = 1.0
 # A start time is worked out from the machine's clock, which may have been corrected meanwhile.
 START_TIME_TOLERANCE_S = 5.0
@@ -38,7 +42,7 @@ class Program:
     `stop_with` lists the signals that ask it to stop, politest first, each with the seconds it gets
     before the next one. What is left of its process group then is killed. Its output goes to its
     log; with `shows_progress`, its standard error goes to the terminal. A service is stopped after
-    the programs that use it.
+    the programs that use it. Without an essential one there is no gallery.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Program:
     stop_with: StopSignals = ((signal.SIGTERM, 10.0),)
     shows_progress: bool = False
     is_service: bool = False
+    is_essential: bool = False
     user: pwd.struct_passwd | None = None
     directory: Path = BASE_DIR
 
@@ -68,8 +73,10 @@ class Child:
 
     def start(self) -> None:
         """Start the program, its output appended to its log."""
-        _rotate(self.log)
         user = self.program.user
+        if self.log.is_dir():
+            discard(self.log)
+        self.rotate_log()
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - our own command line
@@ -78,7 +85,7 @@ class Child:
                 stdout=log,
                 stderr=None if self.program.shows_progress else subprocess.STDOUT,
                 cwd=self.program.directory,
-                env=self._environment,
+                env=self._environment | {NAME_VARIABLE: self.name},
                 start_new_session=True,
                 user=user.pw_uid if user else None,
                 group=user.pw_gid if user else None,
@@ -91,9 +98,7 @@ class Child:
             "stop_with": self.program.stop_with,
             "is_service": self.program.is_service,
         }
-        candidate = self._record.with_suffix(".new")
-        candidate.write_text(json.dumps(record))
-        candidate.replace(self._record)
+        write_whole(self._record, json.dumps(record))
 
     def exit_code(self) -> int | None:
         """The exit code (a signal's negative number); None while it runs.
@@ -111,7 +116,7 @@ class Child:
             _kill_group(self._process.pid)
             self._process.wait()
             self._process = None
-        self._record.unlink(missing_ok=True)
+        discard(self._record)
 
     def request_stop(self) -> None:
         """Send the first signal, and do not wait."""
@@ -141,10 +146,39 @@ class Child:
 
     def last_lines(self, count: int = 15) -> list[str]:
         """The end of what it wrote since it was last started."""
-        with self.log.open("rb") as log:
-            end = log.seek(0, os.SEEK_END)
-            log.seek(max(self._log_start, end - 64 * 1024))
-            return log.read().decode(errors="replace").splitlines()[-count:]
+        try:
+            with self.log.open("rb") as log:
+                end = log.seek(0, os.SEEK_END)
+                log.seek(max(self._log_start, end - 64 * 1024))
+                return log.read().decode(errors="replace").splitlines()[-count:]
+        except OSError:
+            return []
+
+    def rotate_log(self) -> None:
+        """Move what a long log holds to a second file, from which older lines give way.
+
+        The program goes on writing to the same open file, at its end, wherever that is now; so it
+        needs nobody who reads from it and outlives this process. What it writes in the moment
+        between the last look and the cut is lost.
+        """
+        try:
+            with self.log.open("rb+") as log:
+                size = log.seek(0, os.SEEK_END)
+                if size <= LOG_ROTATION_BYTES:
+                    return
+                older = self.log.with_name(f"{self.log.name}.1")
+                discard(older)
+                # All of it, unless something went wild since the last look.
+                log.seek(max(0, size - 4 * LOG_ROTATION_BYTES))
+                with older.open("wb") as copy:
+                    shutil.copyfileobj(log, copy)
+                    log.truncate(0)
+        except OSError:
+            # A full disk; without the copy, the log still has to stay small.
+            with suppress(OSError):
+                if self.log.stat().st_size > 4 * LOG_ROTATION_BYTES:
+                    os.truncate(self.log, 0)
+        self._log_start = 0
 
 
 def python_environment(layout: Layout) -> dict[str, str]:
@@ -168,10 +202,13 @@ class RecordedProcess:
 
 
 def find_recorded(layout: Layout) -> list[RecordedProcess]:
-    """The recorded processes that still run, the latest started first."""
+    """The recorded processes that still run, the latest started first.
+
+    Those whose record is damaged or gone are found by their environment.
+    """
     found: list[RecordedProcess] = []
     for path in layout.run.glob("*.pid"):
-        with suppress(ValueError, KeyError, TypeError, psutil.NoSuchProcess):
+        with suppress(OSError, ValueError, KeyError, TypeError, psutil.Error):
             record = json.loads(path.read_text())
             process = psutil.Process(record["pid"])
             if abs(process.create_time() - record["create_time"]) < START_TIME_TOLERANCE_S:
@@ -179,7 +216,26 @@ def find_recorded(layout: Layout) -> list[RecordedProcess]:
                     (signal.Signals(number), patience) for number, patience in record["stop_with"]
                 )
                 found.append(RecordedProcess(path.stem, process, stop_with, record["is_service"]))
+    known = {recorded.process.pid for recorded in found}
+    found += [each for each in _find_unrecorded(layout) if each.process.pid not in known]
     return sorted(found, key=lambda recorded: recorded.process.create_time(), reverse=True)
+
+
+def _find_unrecorded(layout: Layout) -> Iterator[RecordedProcess]:
+    for process in psutil.process_iter():
+        with suppress(OSError, psutil.Error):
+            environment = process.environ()
+            name = environment.get(NAME_VARIABLE)
+            # What a child started has its environment as well, and belongs to its session.
+            if (
+                name
+                and environment.get("VAR_DIR") == str(layout.root)
+                and os.getsid(process.pid) == process.pid
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
+                stop_with = ((signal.SIGTERM, 10.0), (signal.SIGINT, 15.0))
+                is_service = name in {"postgres", "milvus"}
+                yield RecordedProcess(name, process, stop_with, is_service)
 
 
 def stop_recorded(
@@ -195,7 +251,7 @@ def stop_recorded(
         for recorded in group:
             stop_process(recorded.process, recorded.stop_with, first_sent_at=sent_at, hurry=hurry)
     for path in layout.run.glob("*.pid"):
-        path.unlink()
+        discard(path)
 
 
 def stop_process(
@@ -263,9 +319,3 @@ def _belongs_to(group: int, process: psutil.Process) -> bool:
     with suppress(ProcessLookupError, psutil.NoSuchProcess):
         return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
     return False
-
-
-def _rotate(log: Path) -> None:
-    with suppress(FileNotFoundError):
-        if log.stat().st_size > LOG_ROTATION_BYTES:
-            log.replace(log.with_name(f"{log.name}.1"))

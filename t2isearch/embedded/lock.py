@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from t2isearch.files import discard
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,33 +30,62 @@ class AlreadyRunningError(Exception):
 
 
 @contextmanager
-def exclusive_lock(path: Path, *, address: str) -> Iterator[None]:
+def exclusive_lock(path: Path, *, address: str) -> Iterator[Callable[[], None]]:
     """Hold the lock at `path`. The kernel lets go of it however this process ends.
+
+    Yields what is to be called now and then: it mends a file that was damaged or removed meanwhile,
+    so that others find the owner.
 
     Raises:
         AlreadyRunningError: another process holds it.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    owner = json.dumps(asdict(Owner(os.getpid(), address))).encode()
+    descriptors = [_take(path, owner)]
+
+    def renew() -> None:
+        try:
+            is_there = os.path.samestat(path.lstat(), os.fstat(descriptors[-1]))
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            descriptors.append(_take(path, owner))
+        elif os.pread(descriptors[-1], 4096, 0) != owner:
+            _write(descriptors[-1], owner)
+
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunningError(_read_owner(descriptor)) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, json.dumps(asdict(Owner(os.getpid(), address))).encode())
-        try:
-            yield
+            yield renew
         finally:
-            os.ftruncate(descriptor, 0)
+            _write(descriptors[-1], b"")
     finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _take(path: Path, owner: bytes) -> int:
+    if path.is_dir():
+        discard(path)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        found = _read_owner(descriptor)
         os.close(descriptor)
+        raise AlreadyRunningError(found) from None
+    _write(descriptor, owner)
+    return descriptor
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, content, 0)
 
 
 def lock_owner(path: Path) -> Owner | None:
     """Who holds the lock at `path`; None when nobody does."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except OSError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

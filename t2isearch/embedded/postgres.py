@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -52,6 +53,66 @@ class UnusableDataError(Exception):
     """The data directory cannot be used: a sentence saying why."""
 
 
+CHECK_PATIENCE_MS = 10_000
+# Table, column, other table, its key: of each foreign key of one column.
+_REFERENCES = """
+    SELECT own.relname, own_column.attname, other.relname, other_column.attname
+    FROM pg_constraint
+    JOIN pg_class own ON own.oid = conrelid
+    JOIN pg_class other ON other.oid = confrelid
+    JOIN pg_attribute own_column ON own_column.attrelid = conrelid
+        AND own_column.attnum = conkey[1]
+    JOIN pg_attribute other_column ON other_column.attrelid = confrelid
+        AND other_column.attnum = confkey[1]
+    WHERE contype = 'f' AND convalidated AND cardinality(conkey) = 1 AND conrelid <> confrelid
+        AND connamespace = 'public'::regnamespace
+"""
+# What PostgreSQL says of files that are cut, gone or overwritten (its SQLSTATE class XX, and what
+# it ends with when it can't start).
+_DAMAGE = re.compile(
+    r"could not (read|open|access|locate|find) (block|file|directory|status|a valid|redo)"
+    r"|could not read from log|invalid page|invalid (primary )?checkpoint|incorrect checksum"
+    r"|database files are incompatible|corrupt|unexpected (data|zero page)|missing chunk"
+    r"|is not a (valid data directory|btree)|lacks? (magic|control)|contains? unexpected"
+    r"|configuration file .* contains errors|could not load .*pg_hba|does not exist on disk"
+    r"|bogus|invalid magic|invalid data in file|cache lookup failed|PANIC:",
+    re.IGNORECASE,
+)
+
+
+def damage_in(lines: list[str], data: Path) -> str | None:
+    """What to tell the owner of the data where the log or an error speaks of damage, else None.
+
+    This is not derived: people, albums, which photo is whose. So nothing here removes any of it.
+    """
+    found = [line.strip() for line in lines if _DAMAGE.search(line)]
+    if not found:
+        return None
+    # Without the time and the like.
+    said = re.sub(r"^.*?(PANIC|FATAL|ERROR|LOG|WARNING|Corrupted|InternalError): +", "", found[-1])
+    return _damaged(data, f"PostgreSQL says “{said}”")
+
+
+def _damaged(data: Path, found: str) -> str:
+    return (
+        f"The database in {data} is damaged: {found}. Nothing was changed or removed. "
+        "Put a backup back with `python -m t2isearch.embedded restore FOLDER`; without "
+        f"one, keep a copy of {data} before you try anything (docs/operations.md)."
+    )
+
+
+def _dangling(table: str, column: str, other: str, key: str) -> sql.Composed:
+    return sql.SQL(
+        "SELECT EXISTS (SELECT FROM {table} WHERE {column} IS NOT NULL AND NOT EXISTS "
+        "(SELECT FROM {other} WHERE {other}.{key} = {table}.{column}))"
+    ).format(
+        table=sql.Identifier(table),
+        column=sql.Identifier(column),
+        other=sql.Identifier(other),
+        key=sql.Identifier(key),
+    )
+
+
 def newest_binaries() -> Path:
     """The folder of the newest client programs: they speak to older servers as well."""
     return Path(POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)])
@@ -84,7 +145,19 @@ class Postgres:
         digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"t2isearch-{digest}"
 
+    def mend(self) -> list[str]:
+        """Nothing of it is derived."""
+        return []
+
+    def give_up_data(self) -> bool:
+        """Never."""
+        return False
+
+    def explain(self, lines: list[str]) -> str | None:
+        return damage_in(lines, self.data)
+
     def program(self) -> Program:
+        self._refuse_damaged_data()
         user = _unprivileged_user()
         binaries = self._binaries()
         if user:
@@ -92,7 +165,7 @@ class Postgres:
             _let_pass(binaries)
             if not (binaries / "postgres").stat().st_mode & stat.S_IXOTH:
                 ensure_folder_permissions(binaries.parent, stat.S_IROTH | stat.S_IXOTH)
-        if not (self.data / "PG_VERSION").exists():
+        if self.is_empty():
             self._initialise(binaries, user)
         self._end_forgotten_server()
         self._make_socket_directory(user)
@@ -101,6 +174,9 @@ class Postgres:
             "port": str(PORT),
             # A list, in which a name is quoted like an SQL identifier.
             "unix_socket_directories": '"{}"'.format(str(self.socket_directory).replace('"', '""')),
+            # A statement that failed and the row that it was about hold keys and embeddings.
+            "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
         }
         if not self.durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -112,6 +188,7 @@ class Postgres:
             ),
             stop_with=STOP_WITH,
             is_service=True,
+            is_essential=True,
             user=user,
             directory=self.data.parent,
         )
@@ -129,16 +206,54 @@ class Postgres:
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
             if connection.execute(query, [DATABASE]).fetchone() is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+        self._look_for_lost_rows()
 
-    def _connect(self) -> psycopg.Connection:
+    def _look_for_lost_rows(self) -> None:
+        """See that what rows refer to is there: a table that was cut or zeroed reads as empty.
+
+        Raises:
+            UnusableDataError
+        """
+        try:
+            with self._connect(DATABASE) as connection:
+                connection.execute(f"SET statement_timeout = {CHECK_PATIENCE_MS}")
+                for names in connection.execute(_REFERENCES).fetchall():
+                    if connection.execute(_dangling(*names)).fetchone() == (True,):
+                        table, _column, other, _key = names
+                        raise UnusableDataError(
+                            _damaged(self.data, f"rows of {other} are gone that {table} refers to")
+                        )
+        except psycopg.errors.QueryCanceled:
+            return  # so much that a start would take too long
+        except psycopg.Error as error:
+            raise UnusableDataError(_damaged(self.data, str(error).splitlines()[0])) from None
+
+    def _connect(self, database: str = "postgres") -> psycopg.Connection:
         return psycopg.connect(
             host=str(self.socket_directory),
             port=PORT,
             user=ROLE,
-            dbname="postgres",
+            dbname=database,
             connect_timeout=5,
             autocommit=True,
         )
+
+    def is_empty(self) -> bool:
+        """Whether there is no data, so that a new database would be made."""
+        if self.data.is_dir():
+            return not any(self.data.iterdir())
+        return not self.data.exists() and not self.data.is_symlink()
+
+    def _refuse_damaged_data(self) -> None:
+        """A new database is made only where there is nothing at all."""
+        if self.is_empty():
+            return
+        try:
+            int((self.data / "PG_VERSION").read_text())
+        except (OSError, ValueError) as error:
+            raise UnusableDataError(
+                _damaged(self.data, f"PG_VERSION can't be read ({error})")
+            ) from None
 
     def _binaries(self) -> Path:
         try:

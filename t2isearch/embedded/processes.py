@@ -17,6 +17,7 @@ def web(*, host: str, port: int) -> Program:
         name="web",
         command=python_command("-m", "t2isearch.front", "--host", host, "--port", str(port)),
         stop_with=((signal.SIGTERM, 15.0),),
+        is_essential=True,
     )
 
 

@@ -37,6 +37,18 @@ def read_readiness(*, host: str, port: int, timeout_s: float = 60.0) -> Readines
     )
 
 
+def web_answers(*, host: str, port: int) -> bool:
+    """Whether the web server serves pages: all that the gallery needs beside the database."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/healthz", headers={"Host": _accepted_host()})
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def reachable_host(host: str) -> str:
     """An address of this machine for a server bound to `host`, which may be all addresses."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104

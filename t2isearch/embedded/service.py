@@ -13,7 +13,11 @@ from t2isearch.embedded.milvus import MilvusLite
 from t2isearch.embedded.postgres import Postgres
 from t2isearch.embedded.state import Layout
 
+# A service without which the gallery works is waited for so long; the others as long as they live.
 START_PATIENCE_S = 90.0
+REPORT_EVERY_S = 60.0
+# What the log says of damage may be about what is being mended.
+DAMAGE_PATIENCE_S = 20.0
 
 
 class StartFailedError(Exception):
@@ -40,6 +44,18 @@ class Service(Protocol):
     @property
     def address(self) -> str:
         """The value of that variable."""
+        ...
+
+    def mend(self) -> list[str]:
+        """Before it starts: remove what is damaged and derived; a sentence for each."""
+        ...
+
+    def give_up_data(self) -> bool:
+        """Remove data that it can't start on, where that is derived; whether it was done."""
+        ...
+
+    def explain(self, lines: list[str]) -> str | None:
+        """What a person should do about what the log says; None where it says nothing special."""
         ...
 
     def program(self) -> Program:
@@ -72,22 +88,35 @@ def unconfigured_services(layout: Layout, *, durable: bool = True) -> list[Servi
 
 
 def wait_for_service(
-    service: Service, child: Child, *, pause: Callable[[float], None] = time.sleep
+    service: Service,
+    child: Child,
+    *,
+    pause: Callable[[float], None] = time.sleep,
+    report: Callable[[str], None] = lambda sentence: None,
 ) -> None:
     """Wait until the started `child` accepts connections, then complete it.
 
+    Says every minute that it still waits.
+
     Raises:
-        StartFailedError: it ended, or took too long.
+        StartFailedError: it ended or, if the gallery works without it, took too long.
     """
-    deadline = time.monotonic() + START_PATIENCE_S
+    started = reported = time.monotonic()
     while not service.accepts_connections():
+        lines, now = child.last_lines(), time.monotonic()
+        explained = service.explain(lines)
         if child.exit_code() is not None:
-            raise StartFailedError(f"{service.title} could not be started.", child.last_lines())
-        if time.monotonic() > deadline:
+            raise StartFailedError(explained or f"{service.title} could not be started.", lines)
+        if explained and now - started > DAMAGE_PATIENCE_S:
+            raise StartFailedError(explained, lines)
+        if not child.program.is_essential and now - started > START_PATIENCE_S:
             raise StartFailedError(
                 f"{service.title} did not accept connections within {START_PATIENCE_S:.0f} s.",
-                child.last_lines(),
+                lines,
             )
+        if now - reported > REPORT_EVERY_S:
+            report(f"{service.title} is still starting. Its log ends: {''.join(lines[-1:])}")
+            reported = now
         pause(0.05)
     service.complete()
 

@@ -15,7 +15,12 @@ from pathlib import Path
 
 import environ
 
+from t2isearch.files import make_directory, write_whole
+
 BASE_DIR = Path(__file__).resolve().parents[2]
+SHORTEST_KEY = 32
+# Those made here have 67 characters: half a file is no key.
+SHORTEST_OWN_KEY = 50
 
 
 def var_dir() -> Path:
@@ -106,16 +111,15 @@ class Layout:
         refuses to run as root: started by root, it runs as a user of its own, below this root.
         """
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for directory in (self.run, self.logs, self.broker, self.media):
-            directory.mkdir(mode=0o700, exist_ok=True)
+        self.media.mkdir(mode=0o700, exist_ok=True)
+        # What they hold is made anew at each start.
+        for directory in (self.run, self.logs, self.broker):
+            make_directory(directory)
 
 
 def publish_environment(layout: Layout, variables: dict[str, str]) -> None:
     """Let the other processes on this machine find what was started; their owner's only."""
-    candidate = layout.services.with_suffix(".new")
-    candidate.touch(mode=0o600)
-    candidate.write_text(json.dumps(variables, indent=2) + "\n")
-    candidate.replace(layout.services)
+    write_whole(layout.services, json.dumps(variables, indent=2) + "\n")
 
 
 def published_environment(layout: Layout) -> dict[str, str]:
@@ -127,9 +131,9 @@ def published_environment(layout: Layout) -> dict[str, str]:
     """
     try:
         published = json.loads(layout.services.read_text())
-    except (OSError, ValueError):
+        return {str(name): str(value) for name, value in published.items()}
+    except (OSError, ValueError, AttributeError):
         return {}
-    return {str(name): str(value) for name, value in published.items()}
 
 
 def not_running_hint() -> str | None:
@@ -142,10 +146,21 @@ def not_running_hint() -> str | None:
     )
 
 
+class DamagedKeyError(Exception):
+    """The key that the embedded mode made for itself can't be used any more: a sentence."""
+
+
 def own_secret_key(layout: Layout) -> str:
-    """The key that the embedded mode makes for itself at its first start; its owner's only."""
+    """The key that the embedded mode makes for itself at its first start; its owner's only.
+
+    It is not derived: sessions and the secrets of two-step sign-in are lost with it. So another one
+    is made only where there is none.
+
+    Raises:
+        DamagedKeyError: there is one that is no key.
+    """
     try:
-        return layout.secret_key.read_text().strip()
+        return _read_secret_key(layout.secret_key)
     except FileNotFoundError:
         layout.root.mkdir(parents=True, exist_ok=True)
     candidate = layout.secret_key.with_name(f"secret_key.{secrets.token_hex(4)}")
@@ -158,4 +173,20 @@ def own_secret_key(layout: Layout) -> str:
         pass
     finally:
         candidate.unlink()
-    return layout.secret_key.read_text().strip()
+    return _read_secret_key(layout.secret_key)
+
+
+def _read_secret_key(path: Path) -> str:
+    try:
+        key = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError):
+        key = ""
+    if len(key) < SHORTEST_OWN_KEY or not key.isprintable():
+        raise DamagedKeyError(
+            f"{path} is damaged. Put it back from a backup. Without one, remove it: another key is "
+            "made then, with which everybody has to sign in again, and whoever signs in with a "
+            "code from an app has to have that set up anew."
+        )
+    return key

@@ -10,6 +10,7 @@ from csp.constants import NONE, SELF
 from kombu import Queue
 
 from t2isearch.embedded.state import BASE_DIR
+from t2isearch.files import make_directory
 from t2isearch.logging import logging_config
 from t2isearch.sentry import send_errors
 from t2isearch.settings.bucket import origin_of_links
@@ -343,7 +344,7 @@ if ENVIRONMENT.celery_broker_url is None:
         "polling_interval": 0.1,
     }
     for _folder in ("messages", "control"):
-        (_broker / _folder).mkdir(parents=True, exist_ok=True)
+        make_directory(_broker / _folder)
 else:
     # A request that has to send a message must not hang when the broker is away.
     CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -369,7 +370,8 @@ CELERY_TASK_ROUTES = {
 }
 CELERY_TASK_TIME_LIMIT = 600
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULE_FILENAME = str(ENVIRONMENT.layout.run / "beat-schedule")
+CELERY_BEAT_SCHEDULER = "t2isearch.beat:Scheduler"
+CELERY_BEAT_SCHEDULE_FILENAME = str(ENVIRONMENT.layout.run / "beat-schedule.json")
 # Written down after each task sent, so that the file's time tells whether beat is alive.
 CELERY_BEAT_SYNC_EVERY = 1
 CELERY_BEAT_SCHEDULE = {
@@ -385,7 +387,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "search-sweep": {"task": "search.tasks.sweep", "schedule": 15.0, "options": {"expires": 15}},
 }
-ENVIRONMENT.layout.run.mkdir(parents=True, exist_ok=True)
+make_directory(ENVIRONMENT.layout.run)
 
 # Safety
 

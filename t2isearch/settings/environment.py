@@ -14,6 +14,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from t2isearch.embedded.state import (
+    SHORTEST_KEY,
+    DamagedKeyError,
     Layout,
     own_secret_key,
     published_environment,
@@ -150,8 +152,8 @@ def read_environment() -> Environment:
     secret_key = env.str("SECRET_KEY", default="")
     if secret_key == EXAMPLE_SECRET_KEY:
         problems.append("SECRET_KEY still has the value of .env.example: set one of your own.")
-    elif secret_key and len(secret_key) < 32:
-        problems.append("SECRET_KEY must be at least 32 characters long.")
+    elif secret_key and len(secret_key) < SHORTEST_KEY:
+        problems.append(f"SECRET_KEY must be at least {SHORTEST_KEY} characters long.")
     elif not secret_key:
         if env.str("DATABASE_URL", default="") and not layout.secret_key.exists() and not debug:
             problems.append(
@@ -159,7 +161,10 @@ def read_environment() -> Environment:
                 "`python -c 'import secrets; print(secrets.token_urlsafe(50))'` makes one."
             )
         else:
-            secret_key = own_secret_key(layout)
+            try:
+                secret_key = own_secret_key(layout)
+            except DamagedKeyError as error:
+                problems.append(str(error))
 
     s3 = read_bucket(env, problems)
     serve_files_with = one_of(

@@ -24,6 +24,7 @@ from t2isearch.embedded.child import (
     stop_recorded,
 )
 from t2isearch.embedded.state import Layout
+from tests.damages import DAMAGES, damage
 
 # Starts a process of its own, says which, and waits.
 PARENT = """
@@ -155,3 +156,66 @@ def test_a_process_that_has_got_the_same_id_is_left_alone(layout: Layout) -> Non
         assert other.poll() is None
         os.kill(other.pid, signal.SIGKILL)
     assert not layout.process("web").exists()
+
+
+# Writes lines for as long as it is not stopped.
+TALKATIVE = """
+import itertools, sys, time
+for number in itertools.count():
+    print(f"line {number:06}", flush=True)
+    if number % 50 == 0:
+        time.sleep(0.001)
+"""
+
+
+def test_a_log_is_kept_small_while_it_is_written(
+    start: Start, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "LOG_ROTATION_BYTES", 20_000)
+    child = start(TALKATIVE)
+    older = layout.log("child.log").with_name("child.log.1")
+    rotated = 0
+    while rotated < 5:
+        if child.log.stat().st_size > 20_000:
+            child.rotate_log()
+            rotated += 1
+            assert older.stat().st_size <= 100_000
+        assert child.exit_code() is None
+    child.stop()
+    # What was written last is there, in its order and without a hole.
+    lines = child.log.read_bytes()
+    assert b"\0" not in lines
+    numbers = [int(line.split()[1]) for line in lines.splitlines()]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert child.last_lines(1) == [f"line {numbers[-1]:06}"]
+
+
+def test_a_log_that_is_no_file_is_replaced(start: Start, layout: Layout) -> None:
+    (layout.log("child") / "within").mkdir(parents=True)
+    assert written(start("print('here', flush=True)")) == ["here"]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_process_with_a_damaged_record_is_found(start: Start, layout: Layout, how: str) -> None:
+    child = start("import time; print('started', flush=True); time.sleep(60)")
+    written(child)
+    (pid,) = (each.process.pid for each in find_recorded(layout))
+    damage(layout.process("child"), how)
+    (found,) = find_recorded(layout)
+    assert (found.name, found.process.pid) == ("child", pid)
+    stop_recorded(layout, [found], hurry=lambda: True)
+    assert not is_running(pid)
+    assert list(layout.run.glob("*.pid")) == []
+
+
+def test_only_children_are_found_by_their_environment(start: Start, layout: Layout) -> None:
+    parent = start(PARENT)
+    written(parent)
+    with subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"],
+        env=python_environment(layout),
+        start_new_session=True,
+    ) as somebodys_command:
+        damage(layout.process("child"), "removed")
+        assert [each.name for each in find_recorded(layout)] == ["child"]
+        somebodys_command.kill()

@@ -12,6 +12,7 @@ import pytest
 
 from t2isearch.embedded.lock import AlreadyRunningError, Owner, exclusive_lock, lock_owner
 from t2isearch.embedded.state import BASE_DIR
+from tests.damages import DAMAGES, damage
 
 HOLDER = """
 import sys, time
@@ -53,3 +54,23 @@ def test_a_killed_owner_lets_go(path: Path) -> None:
     assert lock_owner(path) is None
     with exclusive_lock(path, address=""):
         pass
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_lock_is_no_obstacle(path: Path, how: str) -> None:
+    path.write_text('{"pid": 1, "address": "http://127.0.0.1:8000/"}')
+    damage(path, how)
+    assert lock_owner(path) is None
+    with exclusive_lock(path, address="here"):
+        assert lock_owner(path) == Owner(os.getpid(), "here")
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_lock_that_is_damaged_while_it_is_held_is_mended(path: Path, how: str) -> None:
+    with exclusive_lock(path, address="here") as renew:
+        damage(path, how)
+        renew()
+        assert lock_owner(path) == Owner(os.getpid(), "here")
+        with pytest.raises(AlreadyRunningError), exclusive_lock(path, address="there"):
+            pass
+    assert lock_owner(path) is None

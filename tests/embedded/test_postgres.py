@@ -18,9 +18,10 @@ import pytest
 
 from t2isearch.embedded.child import Child, python_environment
 from t2isearch.embedded.postgres import Postgres, UnusableDataError
-from t2isearch.embedded.service import wait_for_service
+from t2isearch.embedded.service import StartFailedError, wait_for_service
 from t2isearch.embedded.state import Layout
 from t2isearch.settings.environment import read_environment
+from tests.damages import damage
 
 
 @pytest.fixture
@@ -109,3 +110,53 @@ def test_the_data_of_an_unknown_version_are_refused(root: Path) -> None:
     (root / "postgres" / "PG_VERSION").write_text("9\n")
     with pytest.raises(UnusableDataError, match="was made by PostgreSQL 9"):
         Postgres(root / "postgres").program()
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+DAMAGED = r"is damaged: .*\. Nothing was changed or removed\. Put a backup back"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "how"),
+    [
+        *(("global/pg_control", how) for how in ("emptied", "zeroed", "removed")),
+        *(("pg_wal/0*", how) for how in ("emptied", "zeroed", "removed")),
+        *(("pg_hba.conf", how) for how in ("emptied", "random")),
+        *(("PG_VERSION", how) for how in ("emptied", "random", "removed", "a directory")),
+        *(("TABLE", how) for how in ("emptied", "halved", "zeroed", "removed")),
+        ("base/*/1259", "zeroed"),  # pg_class
+    ],
+)
+def test_damaged_data_is_told_and_left_alone(root: Path, pattern: str, how: str) -> None:
+    with running(root) as (postgres, _), psycopg.connect(postgres.address) as connection:
+        connection.execute("CREATE TABLE photo (id bigint PRIMARY KEY, filler text)")
+        connection.execute("CREATE TABLE album (cover_id bigint REFERENCES photo)")
+        rows = "SELECT n, repeat('x', 500) FROM generate_series(1, 99) n"
+        connection.execute(f"INSERT INTO photo {rows}".encode())
+        connection.execute("INSERT INTO album SELECT id FROM photo")
+        row = connection.execute("SELECT pg_relation_filepath('photo')").fetchone()
+        assert row is not None
+    files = list(postgres.data.glob(row[0] if pattern == "TABLE" else pattern))
+    assert files
+    for file in files:
+        damage(file, how)
+    before = {path.relative_to(root) for path in contents(postgres.data / "base")}
+    with pytest.raises((UnusableDataError, StartFailedError), match=DAMAGED), running(root):
+        pass
+    assert {path.relative_to(root) for path in contents(postgres.data / "base")} >= before
+
+
+def test_a_failed_statement_is_not_written_down(root: Path) -> None:
+    with running(root) as (postgres, child):
+        with psycopg.connect(postgres.address, autocommit=True) as connection:
+            connection.execute("CREATE TABLE link (token text PRIMARY KEY)")
+            connection.execute("INSERT INTO link VALUES ('a-secret')")
+            for statement in ("INSERT INTO link VALUES ('a-secret')", "SELECT 'a-secret' FROM nil"):
+                with pytest.raises(psycopg.Error):
+                    connection.execute(statement.encode())
+        log = child.log.read_text()
+    assert "duplicate key value" in log
+    assert "a-secret" not in log

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from search.encoders import EncoderUnavailable
 from search.generations import prepare_index
 from search.milvus import MilvusUnavailable
+from search.models import SearchIndex
 
 
 class Command(BaseCommand):
@@ -18,7 +19,11 @@ class Command(BaseCommand):
         except EncoderUnavailable as error:
             raise CommandError(str(error)) from error
         except MilvusUnavailable as error:
-            raise CommandError(f"Milvus can't be reached: {error}") from error
+            if (active := SearchIndex.objects.active()) is None:
+                raise CommandError(f"Milvus can't be reached: {error}") from error
+            index = active
+            # The gallery does without it, and the workers see to the collection once it is there.
+            self.stdout.write(f"Searches have to wait for Milvus, which can't be used: {error}")
         if index.refilled_to is not None:
             self.stdout.write(
                 "Milvus has lost its vectors: the workers put them back from PostgreSQL."

@@ -4,8 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from search.generations import restore_collection
 from search.management.following import follow_run
-from search.milvus import MilvusUnavailable, ensure_collection
+from search.milvus import MilvusUnavailable
 from search.models import IndexRun, SearchIndex
 from search.runs import start_run
 
@@ -24,7 +25,7 @@ class Command(BaseCommand):
         if index is None:
             raise CommandError("There is no such generation: see `manage.py index_status`.")
         try:
-            ensure_collection(index.collection_name, index.dimension)
+            restore_collection(index)
         except MilvusUnavailable as error:
             raise CommandError(f"Milvus can't be reached: {error}") from error
         follow_run(self, lambda: start_run(index, IndexRun.Kind.REFILL, here=True), "Filling")

@@ -29,6 +29,7 @@ from search.encoders import (
     runtimes,
 )
 from search.encoders.runtimes import choose_runtime
+from tests.damages import damage, remove
 
 
 @pytest.fixture(autouse=True)
@@ -230,6 +231,63 @@ def test_a_converted_tower_is_kept_mended_and_replaced(
     assert replacement != folder
     manifest = json.loads((replacement / "manifest.json").read_bytes())
     assert manifest["made_from"]["openvino"] == "1.0"
+
+
+@pytest.mark.parametrize("how", ["halved", "zeroed", "a directory"])
+def test_a_damaged_conversion_is_made_anew(
+    tiny_clip: Path,
+    settings: Settings,
+    tmp_path: Path,
+    pictures: dict[str, Image.Image],
+    how: str,
+) -> None:
+    settings.SEARCH_PRECISION = "float32"
+    settings.ENCODER_CACHE_DIR = tmp_path
+    info = describe(str(tiny_clip))
+    registry.forget_loaded()
+    first = _rows(load_image_encoder(info), pictures)
+    (folder,) = (tmp_path / "openvino").iterdir()
+    for file in sorted(folder.iterdir()):
+        before = file.read_bytes()
+        damage(file, how)
+        registry.forget_loaded()
+        assert (_rows(load_image_encoder(info), pictures) * first).sum(axis=1).min() >= 0.99999
+        assert len(file.read_bytes()) == len(before)
+
+
+@pytest.mark.parametrize("how", ["emptied", "zeroed"])
+def test_a_loaded_tower_does_not_need_its_files(
+    tiny_clip: Path,
+    settings: Settings,
+    tmp_path: Path,
+    pictures: dict[str, Image.Image],
+    how: str,
+) -> None:
+    settings.SEARCH_PRECISION = "float32"
+    settings.ENCODER_CACHE_DIR = tmp_path
+    registry.forget_loaded()
+    encoder = load_image_encoder(describe(str(tiny_clip)))
+    first = _rows(encoder, pictures)
+    damage(tmp_path / "openvino", how)
+    np.testing.assert_array_equal(_rows(encoder, pictures), first)
+
+
+def test_a_file_in_the_place_of_the_conversions_gives_way(
+    tiny_clip: Path, settings: Settings, tmp_path: Path
+) -> None:
+    settings.SEARCH_PRECISION = "float32"
+    settings.ENCODER_CACHE_DIR = tmp_path / "encoders"
+    for place in (tmp_path / "encoders", tmp_path / "encoders" / "openvino"):
+        remove(place)
+        place.write_text("in the way")
+        registry.forget_loaded()
+        load_image_encoder(describe(str(tiny_clip)))
+    (folder,) = (tmp_path / "encoders" / "openvino").iterdir()
+    remove(folder)
+    folder.write_text("in the way")
+    registry.forget_loaded()
+    load_image_encoder(describe(str(tiny_clip)))
+    assert folder.is_dir()
 
 
 def _rows(encoder: ImageEncoder, pictures: dict[str, Image.Image]) -> np.ndarray[Any, Any]:

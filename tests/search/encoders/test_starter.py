@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,6 +27,7 @@ from search.encoders import (
 from search.encoders.runtimes import choose_runtime
 from search.encoders.starter import class_space
 from search.encoders.starter_classes import ImageNetClass, class_texts, imagenet_classes
+from tests.damages import DAMAGES, damage
 
 
 @pytest.fixture
@@ -198,6 +200,26 @@ def test_class_texts_are_kept_and_mended(tmp_path: Path, encoder_cache_dir: Path
     np.testing.assert_allclose(np.load(damaged), computed, atol=1e-6)
     assert mended.embeddings.shape == (1000, 384)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [kept.name]
+
+
+@pytest.mark.parametrize("how", [*DAMAGES, "zeroed at the end"])
+def test_damaged_class_texts_are_recognised(
+    tmp_path: Path, encoder_cache_dir: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    info = describe(STARTER)
+    load_image_encoder(info)
+    (kept,) = encoder_cache_dir.glob("starter-classes-*.npy")
+    computed = np.load(kept)
+    damaged = tmp_path / kept.name
+    shutil.copy(kept, damaged)
+    if how in DAMAGES:
+        damage(damaged, how)
+    else:
+        content = kept.read_bytes()
+        damaged.write_bytes(content[:-4096] + bytes(4096))
+    monkeypatch.setattr(starter, "_SentenceEncoder", lambda *a, **k: lambda texts: computed)
+    class_space(info, cache_dir=tmp_path, runtime=choose_runtime("torch", "float32"))
+    np.testing.assert_array_equal(np.load(damaged), computed)
 
 
 def test_each_side_loads_its_own_model_only(settings: Settings) -> None:
