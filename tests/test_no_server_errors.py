@@ -405,7 +405,7 @@ def failing(case: Case, world: World, actors: dict[str, dict[str, str]]) -> str:
         key = name.upper().replace("-", "_")
         extra[key if key.startswith("CONTENT_") else f"HTTP_{key}"] = value
     with undone():
-        response = client.generic(case.method, path, body, case.content_type, **extra)
+        response: Any = client.generic(case.method, path, body, case.content_type, **extra)
         if response.streaming:
             for _ in response.streaming_content:
                 pass

@@ -14,7 +14,7 @@ from t2isearch.embedded import service as service_module
 from t2isearch.embedded import supervisor as supervisor_module
 from t2isearch.embedded.child import Child, Program, python_environment
 from t2isearch.embedded.milvus import MilvusLite
-from t2isearch.embedded.postgres import UnusableDataError
+from t2isearch.embedded.postgres import Postgres, UnusableDataError
 from t2isearch.embedded.service import StartFailedError, free_port, wait_for_service
 from t2isearch.embedded.state import Layout, published_environment
 from t2isearch.embedded.supervisor import START_TRIES, Supervised, Supervisor
@@ -98,7 +98,7 @@ def test_photos_without_a_database_are_no_new_gallery(watched: Watched) -> None:
     watched.supervisor._refuse_photos_without_database(
         [each for each in services if each.title != "PostgreSQL"]
     )
-    postgres = service_module.Postgres(watched.layout.postgres)
+    postgres = Postgres(watched.layout.postgres)
     with pytest.raises(UnusableDataError, match="says whose they are"):
         watched.supervisor._refuse_photos_without_database([postgres])
 

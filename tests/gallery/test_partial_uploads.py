@@ -630,7 +630,7 @@ def test_what_can_not_be_finished_now_is_finished_later(
             PartialUpload.objects.update(due_at=timezone.now())
             finish_due_uploads(for_seconds=30)
         else:
-            headers = {"Upload_Offset": len(PICTURE)} if method == "PATCH" else {}
+            headers: dict[str, Any] = {"Upload_Offset": len(PICTURE)} if method == "PATCH" else {}
             assert call(client, method, path, **headers).status_code in {200, 204}
     body = client.get(path).json()
     assert (body["state"], body["duplicate"]) == ("added", False)

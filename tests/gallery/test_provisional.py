@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -195,7 +196,7 @@ def test_a_connection_that_is_lost_in_the_commit(
     eve: User, media: Path, committed: bool, comes_back: bool
 ) -> None:
     """The database may have done it or not. Where it can't be asked, a sweep decides later."""
-    commit, away = DatabaseWrapper._commit, ExitStack()
+    commit, away = DatabaseWrapper._commit, ExitStack()  # type: ignore[attr-defined]
 
     def lost(self: DatabaseWrapper) -> None:
         if not Photo.objects.exists():
@@ -277,7 +278,7 @@ def test_an_interruption_at_any_moment_loses_nothing(eve: User, media: Path, of:
         total = interrupted_at(-1, work)
         for moment in sorted(random.Random(12).sample(range(1, total), 12)):
             prepared()
-            in_a_process(lambda at=moment: interrupted_at(at, work))
+            in_a_process(partial(interrupted_at, moment, work))
             nothing_is_lost(media)
         time_passes()
         remove_discarded_files()

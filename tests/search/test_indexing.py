@@ -16,7 +16,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from accounts.models import User
 from gallery.models import Photo
-from gallery.storage import StorageUnavailable
+from gallery.storage import StorageUnavailable, read_file
 from search import indexing, milvus, pipeline, tasks
 from search.encoders import EncoderInfo, EncoderUnavailable, EncodingError
 from search.indexing import (
@@ -220,7 +220,7 @@ def test_a_thumbnail_that_is_gone(photos: list[Photo]) -> None:
 @pytest.mark.parametrize("unread", [1, 4])
 def test_a_storage_that_is_away_counts_for_no_thumbnail(photos: list[Photo], unread: int) -> None:
     names = {str(photo.thumbnail.name) for photo in photos[:unread]}
-    read = pipeline.read_file
+    read = read_file
 
     def stalling(name: str) -> bytes:
         if name in names:
