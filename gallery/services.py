@@ -197,7 +197,7 @@ def change_photo(photo: Photo, *, filename: str | None = None, **changes: object
 def set_favourite(*, owner: User, photo_ids: Iterable[int], favourite: bool) -> int:
     """Make photos of `owner` favourites, or no longer; returns how many they are."""
     photos = Photo.objects.owned_by(owner).filter(pk__in=list(photo_ids))
-    return photos.update(is_favourite=favourite)
+    return photos.update_in_turn(is_favourite=favourite)
 
 
 def retry_photo(photo: Photo) -> None:
@@ -219,7 +219,7 @@ def retry_failed(*, owner: User) -> int:
 def retry_renditions(photos: PhotoQuerySet, *, priority: Priority = Priority.PERSON) -> int:
     """Try again to render those of `photos` of which that failed; returns how many."""
     with transaction.atomic():
-        restarted = photos.filter(state=Photo.State.FAILED).update(
+        restarted = photos.filter(state=Photo.State.FAILED).update_in_turn(
             state=Photo.State.PROCESSING,
             error="",
             attempts=0,

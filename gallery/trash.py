@@ -28,7 +28,7 @@ PURGED_AT_ONCE = 50
 def move_to_trash(*, owner: User, photo_ids: Iterable[int]) -> int:
     """Put photos of `owner` into the trash; returns how many."""
     photos = Photo.objects.owned_by(owner).filter(pk__in=list(photo_ids))
-    return photos.update(trashed_at=timezone.now())
+    return photos.update_in_turn(trashed_at=timezone.now())
 
 
 def ensure_trashed(*, owner: User, photo_ids: Collection[int]) -> set[int]:
@@ -42,7 +42,7 @@ def ensure_trashed(*, owner: User, photo_ids: Collection[int]) -> set[int]:
 def restore(*, owner: User, photo_ids: Iterable[int]) -> int:
     """Take photos of `owner` out of the trash; returns how many."""
     photos = Photo.objects.trashed_of(owner).filter(pk__in=list(photo_ids))
-    return photos.update(trashed_at=None)
+    return photos.update_in_turn(trashed_at=None)
 
 
 def delete_for_good(*, owner: User, photo_ids: Iterable[int]) -> int:
@@ -69,7 +69,7 @@ def delete_at_once(photo: Photo) -> None:
 
 def _give_up(photos: PhotoQuerySet) -> int:
     with transaction.atomic():
-        count = photos.update(trashed_at=trash_cutoff())
+        count = photos.update_in_turn(trashed_at=trash_cutoff())
         wake(purge_trash_task)
     return count
 

@@ -457,7 +457,9 @@ def test_a_decoder_that_nobody_waits_for_ends_by_itself() -> None:
     decoder = DecoderProcess(Limits(60.0, 2048 * MEGABYTE))
     try:
         with readable_descriptor(io.BytesIO(bomb())) as descriptor:
-            request = {"wanted": "facts", "max_pixels": 10**9, "timeout_s": -1.98}
+            request: protocol.Header = {
+                    "wanted": "facts", "max_pixels": 10**9, "timeout_s": 60, "patience_s": -1.98,
+                }  # fmt: skip
             protocol.send(decoder._connection, request)
             protocol.send_file(decoder._connection, descriptor)
             with pytest.raises(TimeoutError):
