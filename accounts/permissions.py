@@ -42,6 +42,8 @@ def required_scope(view: Any, method: str) -> Scope | None:
         ImproperlyConfigured: nobody said which: it is let in by no access token.
     """
     scopes: dict[str, Scope] = getattr(view, "required_scopes", {})
+    if method.lower() not in view.http_method_names:  # 405
+        return None
     if hasattr(view, "action_map"):
         action = getattr(view, "action", None)
         if action in {None, "metadata"}:  # 405, or OPTIONS
