@@ -81,6 +81,8 @@ def add_to_album(album: Album, *, photo_ids: Iterable[int]) -> int:
 def remove_from_album(album: Album, *, photo_ids: Iterable[int]) -> int:
     """Take photos out of the album; they stay in the gallery. Returns how many were in it."""
     with transaction.atomic():
+        # Before what is in it, as everywhere: the other way round two would wait for each other.
+        Album.objects.select_for_update().get(pk=album.pk)
         removed, _by_model = AlbumPhoto.objects.filter(
             album=album, photo_id__in=list(photo_ids)
         ).delete()
