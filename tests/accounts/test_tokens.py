@@ -189,6 +189,12 @@ def test_each_call_needs_its_scope(ada: User, method: str, path: str, scope: Sco
     assert getattr(bearing(enough.secret), method)(address).status_code != 403
 
 
+@pytest.mark.parametrize("path", ["/photos/1/", "/albums/1/", "/trash/1/", "/photos/", "/search/"])
+def test_a_method_that_there_is_none_of_is_said_so(ada: User, path: str) -> None:
+    """No scope is asked for it: nobody gets anything by it."""
+    assert bearing(made(ada).secret).put(API + path).status_code == 405
+
+
 def test_files_need_to_be_allowed_to_be_seen(ada: User) -> None:
     path = f"/photos/{photo_of(ada).pk}/original/"
     # 404: of this row there is no file.
