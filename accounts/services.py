@@ -54,13 +54,13 @@ def delete_account(*, user: User) -> None:
 
 @transaction.atomic
 def _delete(user: User) -> None:
-    """Take the locks in the order in which all others do: the person, uploads, albums, photos.
+    """Take the locks in the order of `t2isearch.conflicts`: the person, albums, photos, uploads.
 
     Whoever holds the person's row is waited for, and nothing new of theirs begins after that: also
     a row that names them waits for it. Then those are waited for that are at work on one thing.
     """
     User.objects.select_for_update().get(pk=user.pk)
-    for things in (user.partial_uploads, user.albums, user.photos):
+    for things in (user.albums, user.photos, user.partial_uploads):
         list(things.select_for_update().order_by("pk").values_list("pk"))
     user.delete()
 

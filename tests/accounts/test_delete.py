@@ -17,7 +17,7 @@ from accounts.models import AccessToken, User
 from accounts.services import delete_account
 from accounts.tokens import create_password_token
 from gallery.albums import add_to_album, create_album, remove_from_album
-from gallery.models import DiscardedFile, Photo
+from gallery.models import DiscardedFile, PartialUpload, Photo
 from gallery.partial_uploads import start_upload
 from gallery.services import add_photo
 from gallery.sharing import share
@@ -155,6 +155,28 @@ def test_beside_what_others_are_doing(ada: User) -> None:
         assert [fault for each in running for fault in each.result()] == []
     assert not User.objects.exists()
     assert not Photo.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_photos_come_before_their_uploads(ada: User) -> None:
+    """As for who sends a photo once more in pieces: the photo is locked, then the upload."""
+    photo = photo_of(ada)
+    upload = start_upload(owner=ada, length=9, filename="x.jpg")
+
+    def delete() -> None:
+        try:
+            delete_account(user=ada)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        with transaction.atomic():
+            Photo.objects.select_for_update().get(pk=photo.pk)
+            deleted = threads.submit(delete)
+            time.sleep(0.5)
+            PartialUpload.objects.select_for_update(nowait=True).get(pk=upload.pk)
+        deleted.result(timeout=30)
+    assert not User.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
