@@ -98,7 +98,9 @@ class Child:
             "stop_with": self.program.stop_with,
             "is_service": self.program.is_service,
         }
-        write_whole(self._record, json.dumps(record))
+        # Without room for it, it is found by its environment all the same; nobody starts it twice.
+        with suppress(OSError):
+            write_whole(self._record, json.dumps(record))
 
     def exit_code(self) -> int | None:
         """The exit code (a signal's negative number); None while it runs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import pytest
@@ -206,6 +208,14 @@ def test_a_process_with_a_damaged_record_is_found(start: Start, layout: Layout, 
     stop_recorded(layout, [found], hurry=lambda: True)
     assert not is_running(pid)
     assert list(layout.run.glob("*.pid")) == []
+
+
+def test_a_process_that_can_not_be_recorded_runs_once(start: Start, layout: Layout) -> None:
+    """A full disk is no reason to start it again, beside the one that runs."""
+    with patch.object(child_module, "write_whole", side_effect=OSError(errno.ENOSPC, "no room")):
+        child = start("import time; print('started', flush=True); time.sleep(60)")
+    assert written(child) == ["started"]
+    assert [each.name for each in find_recorded(layout)] == ["child"]
 
 
 def test_only_children_are_found_by_their_environment(start: Start, layout: Layout) -> None:
