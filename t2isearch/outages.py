@@ -41,6 +41,11 @@ class PartAway(exceptions.APIException):
         super().__init__(sentence, "no_room" if is_full else self.default_code)
 
 
+def no_room() -> PartAway:
+    sentence = _("There is no room left on this site to store files. Please try again later.")
+    return PartAway(sentence, wait=RETRY_AFTER_S, is_full=True)
+
+
 def part_away(error: Exception) -> PartAway | None:
     """What is said about `error`; None where it is no outage."""
     if isinstance(error, RedisError):
@@ -52,10 +57,19 @@ def part_away(error: Exception) -> PartAway | None:
     if (outage := outage_of(error)) is None:
         return None
     if isinstance(outage, StorageFull):
-        sentence = _("There is no room left on this site to store files. Please try again later.")
-        return PartAway(sentence, wait=RETRY_AFTER_S, is_full=True)
+        return no_room()
     sentence = _("Files can't be stored or read right now. Please try again in a minute.")
     return PartAway(sentence, wait=RETRY_AFTER_S)
+
+
+def answer(away: PartAway, request: HttpRequest) -> HttpResponse:
+    """What is said, as a page or as a problem."""
+    if request.path.startswith("/api/"):
+        return problems.problem_response(away, request)
+    context = {"code": away.status_code, "explanation": away.detail}
+    response = render(request, "503.html", context, status=away.status_code)
+    response["Retry-After"] = str(away.wait)
+    return response
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -78,9 +92,4 @@ class OutageMiddleware:
         if (away := part_away(error)) is None:
             return None
         logger.error("%s can't be answered now: %r", request.path, error)
-        if request.path.startswith("/api/"):
-            return problems.problem_response(away, request)
-        context = {"code": away.status_code, "explanation": away.detail}
-        response = render(request, "503.html", context, status=away.status_code)
-        response["Retry-After"] = str(away.wait)
-        return response
+        return answer(away, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from gallery.decoding.pool import DecoderPool, DecodersBusy, on_behalf_of
 from t2isearch.embedded.service import free_port
 from t2isearch.front import bodies, connections, lanes
 from t2isearch.front.application import Front
+from t2isearch.front.bridge import Answer
 from t2isearch.front.lanes import Lane, Turns
 from t2isearch.front.scratch import use_own_directory
 from t2isearch.front.server import FrontServer
@@ -98,6 +100,28 @@ def test_who_sends_nothing_is_told_so(client: Any) -> None:
         status, page = ask(application, asked, [b"a"], ends=False)
     assert status == 408
     assert b"did not arrive in time" in page
+
+
+@pytest.mark.parametrize("path", ["/accounts/login/", "/api/v1/auth/token/"])
+def test_a_full_disk_is_told_with_when_to_try_again(client: Any, path: str) -> None:
+    from t2isearch.wsgi import application
+
+    asked = scope("POST", path, [*FORM, (b"content-length", b"5")])
+    answers: list[Answer] = []
+
+    async def note(answer: Answer, *_args: Any, **_options: Any) -> None:
+        answers.append(answer)
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with (
+        patch("t2isearch.front.application._receive", side_effect=full),
+        patch("t2isearch.front.application.send_answer", note),
+    ):
+        ask(application, asked, [b"hello"])
+    (answer,) = answers
+    assert answer.status == 507
+    assert answer.header(b"retry-after") == b"60"
+    assert b"There is no room left on this site" in answer.beginning
 
 
 def test_an_answer_that_nobody_wants_is_closed() -> None:

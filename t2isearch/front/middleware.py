@@ -14,6 +14,7 @@ from rest_framework.request import Request
 
 from accounts.authentication import AccessTokenAuthentication
 from accounts.models import User
+from t2isearch import outages
 from t2isearch.front.verdicts import QUESTION, Refusal, WhoIsIt
 from t2isearch.problems import problem_response
 
@@ -81,7 +82,7 @@ def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
         case Refusal.TOO_SLOW:
             sentence = _("What was sent did not arrive in time. Please try again.")
         case Refusal.NO_ROOM:
-            sentence = _("There is no room for it at the moment. Please try again later.")
+            return outages.answer(outages.no_room(), request)
     if request.path.startswith("/api/"):
         return problem_response(Refused(refusal, sentence), request)
     context = {"status": refusal.value, "sentence": sentence}
