@@ -14,9 +14,10 @@ def main() -> None:
     parser.add_argument("--port", default=8000, type=int, help="the port to listen on")
     arguments = parser.parse_args()
 
-    from t2isearch.embedded.state import Layout, var_dir
+    from t2isearch.embedded.state import Layout, read_dotenv, var_dir
     from t2isearch.front.scratch import use_own_directory
 
+    read_dotenv()
     temporary = use_own_directory(Layout(var_dir()).temporary)
     # Django, only now that its temporary files have a place.
     from gallery.decoding.pool import pool
