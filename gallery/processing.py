@@ -12,7 +12,6 @@ from math import inf
 
 from django.conf import settings
 from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import DateTimeField, F, Q, Value
 from django.db.models.functions import Coalesce
@@ -27,8 +26,8 @@ from gallery.querysets import PhotoQuerySet
 from gallery.removal import removing_files
 from gallery.renditions import Renditions
 from gallery.signals import announce, photo_ready
-from gallery.storage import outage_of, read_file, store_file
-from t2isearch.leases import Outages, backoff, claim, exhausted
+from gallery.storage import outage_of, read_file, remove_file, store_file
+from t2isearch.leases import Outages, backoff, claim, exhausted, give_back
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +224,7 @@ def remove_discarded_files(*, for_seconds: float = inf) -> int:
     while time.monotonic() < deadline and (files := claim(DiscardedFile.objects.all(), limit=20)):
         with removing_files() as allowed:
             if not allowed:
-                _after_the_backup(files)
+                give_back(files, after=BACKUP_PAUSE)
                 return removed
             gone = [file.pk for file in files if _removed(file)]
             DiscardedFile.objects.filter(pk__in=gone).delete()
@@ -234,19 +233,7 @@ def remove_discarded_files(*, for_seconds: float = inf) -> int:
 
 
 def _removed(file: DiscardedFile) -> bool:
-    try:
-        default_storage.delete(file.name)
-    except Exception:
-        logger.exception("a discarded file can't be removed yet")
-        DiscardedFile.objects.filter(pk=file.pk).update(
-            due_at=timezone.now() + backoff(file.attempts)
-        )
-        return False
-    return True
-
-
-def _after_the_backup(files: list[DiscardedFile]) -> None:
-    """As if they had not been claimed, but for a pause."""
-    DiscardedFile.objects.filter(pk__in=[file.pk for file in files]).update(
-        attempts=F("attempts") - 1, due_at=timezone.now() + BACKUP_PAUSE
-    )
+    if remove_file(file.name):
+        return True
+    DiscardedFile.objects.filter(pk=file.pk).update(due_at=timezone.now() + backoff(file.attempts))
+    return False
