@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -217,6 +218,23 @@ def test_one_person_and_from_a_photo_on(ann: User, ben: User, media: Path) -> No
         pytest.raises(CommandError, match="Go on with --from 0"),
     ):
         verify()
+
+
+def test_stopped_in_the_middle_it_finishes_the_photo(ann: User, media: Path) -> None:
+    photos = [add(ann, 1), add(ann, 2)]
+    for photo in photos:
+        (media / str(photo.thumbnail.name)).unlink()
+
+    def stop_and_render(photo: Photo) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        return render_again(photo)
+
+    with (
+        patch.object(file_verification, "render_again", stop_and_render),
+        pytest.raises(CommandError, match=f"Stopped after 1 photos.*--from {photos[0].pk}"),
+    ):
+        verify("--repair")
+    assert "missing thumbnails: 1" in verify()[1]
 
 
 def test_what_is_deleted_or_rendered_meanwhile_is_no_fault(ann: User, media: Path) -> None:

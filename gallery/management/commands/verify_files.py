@@ -17,7 +17,7 @@ from gallery.management.commands.import_photos import owner_named
 from gallery.models import Photo
 from gallery.services import discard_files
 from gallery.storage import StorageUnavailable
-from t2isearch.interrupts import INTERRUPTED
+from t2isearch.interrupts import INTERRUPTED, interrupts
 from t2isearch.progress import progress_report
 
 
@@ -55,7 +55,7 @@ class Command(BaseCommand):
         try:
             if repair and photos.exists() and storage_is_empty():
                 raise CommandError("There is no file in the storage at all: is its volume mounted?")
-            with progress_report("Verifying", photos.count()) as say:
+            with interrupts() as stop, progress_report("Verifying", photos.count()) as say:
                 for photo, faults in examine(photos, quick=quick):
                     key = photo.pk
                     for found in faults:
@@ -70,6 +70,8 @@ class Command(BaseCommand):
                         take_back(photo)
                     counts["photos"] += 1
                     say(counts["photos"], None)
+                    if stop:
+                        raise KeyboardInterrupt
             if user is None:
                 for name in stray_files():
                     self.stdout.write(f"  belongs to nothing: {name}")
