@@ -10,6 +10,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import AccessToken, User
+from accounts.services import delete_account
 
 if TYPE_CHECKING:
     TypedUserAdmin = BaseUserAdmin[User]
@@ -57,6 +58,13 @@ class UserAdmin(TypedUserAdmin):
                 photo_count=Count("photos"), stored_bytes=Sum("photos__size_bytes", default=0)
             )
         )
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        delete_account(user=obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset.order_by("pk"):
+            delete_account(user=user)
 
     @admin.display(description=_("photos"), ordering="photo_count")
     def photos(self, user: User) -> int:

@@ -179,15 +179,32 @@ def test_photos_come_before_their_uploads(ada: User) -> None:
     assert not User.objects.exists()
 
 
+def by_the_owner(user: User, client: Client) -> None:
+    delete_account(user=user)
+
+
+def by_an_administrator(user: User, client: Client) -> None:
+    address = reverse("admin:accounts_user_delete", args=[user.pk])
+    assert client.post(address, {"post": "yes"}).status_code == 302
+
+
+def chosen_in_the_admin(user: User, client: Client) -> None:
+    chosen = {"action": "delete_selected", "_selected_action": [user.pk], "post": "yes"}
+    assert client.post(reverse("admin:accounts_user_changelist"), chosen).status_code == 302
+
+
 @pytest.mark.django_db(transaction=True)
-def test_it_waits_for_the_person_before_anything_else(ada: User) -> None:
+@pytest.mark.parametrize("how", [by_the_owner, by_an_administrator, chosen_in_the_admin])
+def test_it_waits_for_the_person_before_anything_else(
+    ada: User, admin_client: Client, how: Callable[[User, Client], None]
+) -> None:
     """The order that all keep to: who holds the person's row gets whatever else they want."""
     photo_of(ada)
     start_upload(owner=ada, length=9, filename="x.jpg")
 
     def delete() -> None:
         try:
-            delete_account(user=ada)
+            how(ada, admin_client)
         finally:
             connection.close()
 
@@ -199,4 +216,4 @@ def test_it_waits_for_the_person_before_anything_else(ada: User) -> None:
             for things in (ada.partial_uploads, ada.photos):
                 list(things.select_for_update(nowait=True))
         deleted.result(timeout=30)
-    assert not User.objects.exists()
+    assert not User.objects.filter(pk=ada.pk).exists()
