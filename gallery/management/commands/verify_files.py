@@ -71,7 +71,7 @@ class Command(BaseCommand):
                     counts["photos"] += 1
                     say(counts["photos"], None)
                     if stop:
-                        raise KeyboardInterrupt
+                        raise _stopped(counts["photos"], key)
             if user is None:
                 for name in stray_files():
                     self.stdout.write(f"  belongs to nothing: {name}")
@@ -82,13 +82,16 @@ class Command(BaseCommand):
                     else:
                         left += 1
         except KeyboardInterrupt:
-            raise CommandError(
-                f"Stopped after {counts['photos']} photos. Go on with --from {key}.",
-                returncode=INTERRUPTED,
-            ) from None
+            raise _stopped(counts["photos"], key) from None
         except StorageUnavailable as error:
             raise CommandError(f"{error}\nGo on with --from {key}.") from error
         for name, number in counts.items():
             self.stdout.write(f"{name}: {number}")
         if left:
             sys.exit(1)
+
+
+def _stopped(photos: int, key: int) -> CommandError:
+    return CommandError(
+        f"Stopped after {photos} photos. Go on with --from {key}.", returncode=INTERRUPTED
+    )
