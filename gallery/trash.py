@@ -62,9 +62,14 @@ def delete_at_once(photo: Photo) -> None:
         Photo.DoesNotExist: it was deleted meanwhile.
     """
     with transaction.atomic():
-        # In the order of `t2isearch.conflicts`: albums lose their cover with it.
-        list(Album.objects.filter(cover=photo).order_by("pk").select_for_update().values_list("pk"))
+        _lock_albums_shown_by([photo.pk])
         Photo.objects.select_for_update().get(pk=photo.pk).delete()
+
+
+def _lock_albums_shown_by(photo_ids: Collection[int]) -> None:
+    """Before photos are deleted, by which their albums lose the cover: see `t2isearch.conflicts`."""
+    albums = Album.objects.filter(cover__in=photo_ids).order_by("pk")
+    list(albums.select_for_update().values_list("pk"))
 
 
 def _give_up(photos: PhotoQuerySet) -> int:
@@ -82,15 +87,17 @@ def purge_due_photos(*, for_seconds: float) -> bool:
     deadline = time.monotonic() + for_seconds
     while time.monotonic() < deadline:
         with transaction.atomic():
+            photos = Photo.objects.due_for_purge().order_by("trashed_at", "pk")
+            chosen = list(photos.values_list("pk", flat=True)[:PURGED_AT_ONCE])
+            _lock_albums_shown_by(chosen)
             # Locked, so that one that is uploaded again meanwhile (which takes it out of the trash)
             # is either seen here or gone there.
             due = list(
-                Photo.objects.due_for_purge()
-                .order_by("trashed_at", "pk")
+                photos.filter(pk__in=chosen)
                 .select_for_update(skip_locked=True, of=("self",))
-                .values_list("pk", flat=True)[:PURGED_AT_ONCE]
+                .values_list("pk", flat=True)
             )
-            if not due:
+            if not due:  # or others are at them
                 return False
             Photo.objects.filter(pk__in=due).delete()
     return True

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
 from gallery import signals
-from gallery.models import DiscardedFile, Photo
+from gallery.albums import add_to_album, choose_cover, create_album
+from gallery.models import Album, DiscardedFile, Photo
 from gallery.tasks import purge_trash
 from gallery.trash import delete_for_good, empty_trash, move_to_trash, purge_due_photos, restore
 from tests.accounts.rows import photo_of
@@ -85,6 +89,34 @@ def test_a_full_trash_is_deleted_in_turns(ann: User, monkeypatch: pytest.MonkeyP
     assert Photo.objects.count() == 5
     assert purge_due_photos(for_seconds=60) is False
     assert not Photo.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_album_is_locked_before_what_it_is_shown_by(ann: User) -> None:
+    """The order that all keep to: who holds the album gets the photos as well."""
+    photo = photo_of(ann)
+    album = create_album(owner=ann, title="Lake")
+    add_to_album(album, photo_ids=[photo.pk])
+    choose_cover(album, photo=photo)
+    Photo.objects.update(trashed_at=timezone.now() - timedelta(days=100))
+
+    def purge() -> None:
+        try:
+            purge_due_photos(for_seconds=60)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        with transaction.atomic():
+            Album.objects.select_for_update().get(pk=album.pk)
+            purged = threads.submit(purge)
+            time.sleep(0.5)
+            Photo.objects.select_for_update(nowait=True).get(pk=photo.pk)
+        purged.result(timeout=30)
+    # It may have found the photo locked.
+    purge_due_photos(for_seconds=60)
+    assert not Photo.objects.exists()
+    assert Album.objects.get().cover is None
 
 
 def test_emptying(client: Client, ann: User, ben: User) -> None:
