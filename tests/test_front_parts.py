@@ -206,6 +206,27 @@ def test_what_a_killed_process_kept_is_removed(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([lives, again])
 
 
+def test_two_that_start_at_once_leave_each_other_their_directories(tmp_path: Path) -> None:
+    before, make = tempfile.tempdir, tempfile.mkdtemp
+    others: list[threading.Thread] = []
+
+    def make_slowly(**options: Any) -> str:
+        made = make(**options)
+        if not others:
+            others.append(threading.Thread(target=use_own_directory, args=(tmp_path,)))
+            others[0].start()
+            others[0].join(timeout=0.3)
+        return made
+
+    try:
+        with patch.object(tempfile, "mkdtemp", make_slowly):
+            directory = use_own_directory(tmp_path)
+            others[0].join()
+    finally:
+        tempfile.tempdir = before
+    assert directory.is_dir()
+
+
 @pytest.fixture
 def endless(unused_tcp_port: int) -> Iterator[int]:
     """The port of a server whose answers have no end, in this process."""

@@ -19,6 +19,21 @@ def use_own_directory(root: Path) -> Path:
     directory, which ends with it however it ends.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # One at a time: another that starts would find a new directory before it is held.
+    starting = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        _remove_left(root)
+        directory = tempfile.mkdtemp(prefix=PREFIX, dir=root)
+        # Held, and not closed, until the process ends.
+        fcntl.flock(os.open(directory, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(starting)
+    tempfile.tempdir = directory
+    return Path(directory)
+
+
+def _remove_left(root: Path) -> None:
     for left in root.glob(f"{PREFIX}*"):
         with suppress(OSError):
             descriptor = os.open(left, os.O_RDONLY)
@@ -27,8 +42,3 @@ def use_own_directory(root: Path) -> Path:
                 shutil.rmtree(left, ignore_errors=True)
             finally:
                 os.close(descriptor)
-    directory = tempfile.mkdtemp(prefix=PREFIX, dir=root)
-    # Held, and not closed, until the process ends.
-    fcntl.flock(os.open(directory, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    tempfile.tempdir = directory
-    return Path(directory)
