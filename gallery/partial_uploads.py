@@ -262,13 +262,17 @@ def _finish(upload: PartialUpload) -> PartialUpload:
     except get_user_model().DoesNotExist as error:
         raise PartialUpload.DoesNotExist from error
     except Exception as error:
-        if isinstance(error, NotDecodedNow) or outage_of(error) is not None:
+        if _is_outage(error):
             _outages.put_off(upload)
         raise
     else:
         _outages.over(upload)
     upload.refresh_from_db()
     return upload
+
+
+def _is_outage(error: Exception) -> bool:
+    return isinstance(error, NotDecodedNow) or outage_of(error) is not None
 
 
 @contextmanager
@@ -339,7 +343,7 @@ def finish_due_uploads(*, for_seconds: float) -> bool:
         except PartialUpload.DoesNotExist:
             continue
         except Exception as error:
-            if isinstance(error, NotDecodedNow) or outage_of(error) is not None:
+            if _is_outage(error):
                 logger.warning("upload %s waits: %r", upload.pk, error)
                 return False
             logger.exception("upload %s: attempt %s failed", upload.pk, upload.attempts)

@@ -67,7 +67,7 @@ def delete_at_once(photo: Photo) -> None:
 
 
 def _lock_albums_shown_by(photo_ids: Collection[int]) -> None:
-    """Before photos are deleted, by which their albums lose the cover: see `t2isearch.conflicts`."""
+    """Before photos are deleted, which are covers: the order of `t2isearch.conflicts`."""
     albums = Album.objects.filter(cover__in=photo_ids).order_by("pk")
     list(albums.select_for_update().values_list("pk"))
 
