@@ -151,6 +151,8 @@ class Photo(InTurns):
                 name="gallery_photo_turns",
                 condition=Q(state="processing"),
             ),
+            # What failed, which the first page counts.
+            models.Index("owner", name="gallery_photo_failed", condition=Q(state="failed")),
         ]
 
     def __str__(self) -> str:

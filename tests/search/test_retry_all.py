@@ -127,3 +127,11 @@ def test_imported_photos_wait_behind_uploads(ann: User, index: SearchIndex) -> N
         (Priority.IMPORT, ann.pk)
     }
     assert default_storage.exists(str(Photo.objects.all()[0].original.name))
+
+
+def test_counting_them_costs_nothing_of_what_is_there(ann: User) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    counted = Photo.objects.owned_by(ann).filter(state=Photo.State.FAILED).order_by()
+    plan = counted.explain()
+    assert "gallery_photo_failed" in plan, plan
