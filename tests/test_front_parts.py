@@ -210,7 +210,7 @@ def test_two_that_start_at_once_leave_each_other_their_directories(tmp_path: Pat
     before, make = tempfile.tempdir, tempfile.mkdtemp
     others: list[threading.Thread] = []
 
-    def make_slowly(**options: Any) -> str:
+    def make_slowly(**options: Any) -> Any:
         made = make(**options)
         if not others:
             others.append(threading.Thread(target=use_own_directory, args=(tmp_path,)))
