@@ -52,7 +52,7 @@ def part_away(error: Exception) -> PartAway | None:
     if (outage := outage_of(error)) is None:
         return None
     if isinstance(outage, StorageFull):
-        sentence = _("There is no room left on this site to store files. Please try again later.")
+        sentence = _("The storage of this site is full. Please try again later.")
         return PartAway(sentence, wait=RETRY_AFTER_S, is_full=True)
     sentence = _("Files can't be stored or read right now. Please try again in a minute.")
     return PartAway(sentence, wait=RETRY_AFTER_S)
