@@ -31,8 +31,8 @@ from t2isearch.leases import Outages, backoff, claim, exhausted, give_back
 
 logger = logging.getLogger(__name__)
 
-MISSING = gettext_noop("The stored original is gone. Upload the photo again to mend it.")
-DAMAGED = gettext_noop("The stored original is damaged. Upload the photo again to mend it.")
+MISSING = gettext_noop("The stored original is gone. Upload the photo again to restore it.")
+DAMAGED = gettext_noop("The stored original is damaged. Upload the photo again to repair it.")
 UNREADABLE = gettext_noop("The picture can't be decoded.")
 TOO_SLOW = gettext_noop("The picture takes too long to decode.")
 TOO_MUCH_MEMORY = gettext_noop("The picture needs too much memory to decode.")

@@ -221,7 +221,7 @@ def _have_refilled(index: SearchIndex, *, by: User | None = None, reason: str = 
     ).update(
         state=IndexRun.State.FAILED,
         finished_at=timezone.now(),
-        error=gettext_noop("The collection was made anew meanwhile."),
+        error=gettext_noop("The collection was created again in the meantime."),
     )
     if not index.indexings.filter(indexed_at__isnull=False).exists():
         return False

@@ -58,13 +58,13 @@ DESCRIPTIONS = {
     423: "Another request is writing at the moment; try again.",
     460: "The bytes are not those of the checksum; none of them were kept.",
     429: "Too many requests; `Retry-After` says how many seconds to wait.",
-    507: "There is no room left for files; `Retry-After` says when to try again.",
+    507: "The storage is full; `Retry-After` says when to try again.",
     503: "What it takes is not there for the moment; `Retry-After` says when to try again.",
 }
 
 # What every change can end with, as it stands in the schema (`t2isearch.conflicts`).
 CONFLICT = {
-    "description": "Something else was changing the same at that moment: try again.",
+    "description": "Another change was made at the same moment; try again.",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 

@@ -52,7 +52,7 @@ def met_another(error: Exception) -> exceptions.APIException | None:
         | errors.LockNotAvailable
         | errors.SerializationFailure,
     ):
-        return Conflict(_("Something else was changing the same at that moment. Try again."))
+        return Conflict(_("Another change was made at the same moment. Please try again."))
     return None
 
 

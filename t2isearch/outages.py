@@ -42,7 +42,7 @@ class PartAway(exceptions.APIException):
 
 
 def no_room() -> PartAway:
-    sentence = _("There is no room left on this site to store files. Please try again later.")
+    sentence = _("The storage of this site is full. Please try again later.")
     return PartAway(sentence, wait=RETRY_AFTER_S, is_full=True)
 
 

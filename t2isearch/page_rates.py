@@ -46,7 +46,7 @@ def _too_often(request: HttpRequest, seconds: int, fragment: str) -> HttpRespons
     code = status.HTTP_429_TOO_MANY_REQUESTS
     response: HttpResponse
     if request.headers.get("Accept", "").startswith("application/json"):
-        response = JsonResponse({"message": _("That was too often.")}, status=code)
+        response = JsonResponse({"message": _("Too many requests.")}, status=code)
     else:
         # The next page of a list replaces nothing: the button for it stays.
         replaces = request.headers.get("HX-Request") and "cursor" not in request.GET

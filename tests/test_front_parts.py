@@ -121,7 +121,7 @@ def test_a_full_disk_is_told_with_when_to_try_again(client: Any, path: str) -> N
     (answer,) = answers
     assert answer.status == 507
     assert answer.header(b"retry-after") == b"60"
-    assert b"There is no room left on this site" in answer.beginning
+    assert b"The storage of this site is full" in answer.beginning
 
 
 def test_an_answer_that_nobody_wants_is_closed() -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import logging.config
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,7 +19,8 @@ from t2isearch.logging import logging_config
 from t2isearch.redaction import LONGEST, Redacting, redacted
 from t2isearch.sentry import without_people
 
-KEY = secrets.token_urlsafe(32)
+# As `secrets.token_urlsafe(32)` makes them; the same in each process that tests are spread over.
+KEY = "XJmdShQZQbhekP-TVfUeTmNLn_rI6Dretsd00TUEXTo"
 VECTOR = np.random.default_rng(1).standard_normal(512).astype(np.float32)
 
 

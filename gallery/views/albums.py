@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -117,7 +117,10 @@ def cover(request: HttpRequest, pk: int) -> HttpResponse:
     shown = get_object_or_404(_own(request), pk=pk)
     keys = positive_ints(request.POST.get("photo", ""))
     photo = get_object_or_404(Photo.objects.owned_by(request.user).in_album(shown), pk__in=keys[:1])
-    choose_cover(shown, photo=photo)
+    try:
+        choose_cover(shown, photo=photo)
+    except ValidationError as error:  # deleted, or taken out of the album, at this moment
+        raise Http404 from error
     messages.success(request, _("“%(title)s” has a new cover.") % {"title": shown.title})
     return redirect(shown)
 

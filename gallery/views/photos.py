@@ -151,7 +151,11 @@ def retry_all(request: HttpRequest) -> HttpResponse:
     retried = retry_failed(owner=signed_in(request))
     messages.success(
         request,
-        ngettext("%(n)s photo is tried again.", "%(n)s photos are tried again.", retried)
+        ngettext(
+            "%(n)s photo is being processed again.",
+            "%(n)s photos are being processed again.",
+            retried,
+        )
         % {"n": retried},
     )
     return redirect("gallery:photos")

@@ -196,21 +196,21 @@ class Supervisor:
                 self._terminal.warn(sentence)
         if services:
             titles = " and ".join(service.title for service in services)
-            with self._terminal.step(f"Starting {titles}", titles):
+            up: list[str] = []
+            with self._terminal.step(f"Starting {titles}", lambda: " and ".join(up)):
                 started = [self._launch(service.program(), service) for service in services]
-                for supervised in started:
-                    self._wait_for(supervised)
+                for service, supervised in zip(services, started, strict=True):
+                    if self._is_up(supervised, service):
+                        up.append(service.title)
         publish_environment(self._layout, self._published)
 
-    def _wait_for(self, supervised: Supervised) -> None:
+    def _is_up(self, supervised: Supervised, service: Service) -> bool:
         """Wait until a service can be used; for one that the gallery can do without, not for ever.
 
         Raises:
-            StartFailedError
+            StartFailedError: the gallery can't do without it.
         """
-        child, service = supervised.child, supervised.service
-        if service is None:
-            return
+        child = supervised.child
         for last in (False, True):
             try:
                 wait_for_service(service, child, pause=self._pause, report=self._terminal.warn)
@@ -219,7 +219,7 @@ class Supervisor:
                     raise
                 self._terminal.warn(f"{error} Its log: {child.log}")
             else:
-                return
+                return True
             # Ended by itself, and not by somebody or for lack of memory.
             if last or (child.exit_code() or 0) <= 0 or not service.give_up_data():
                 break
@@ -227,6 +227,7 @@ class Supervisor:
             child.clean_up_after_exit()
             child.start()
         self._terminal.warn(f"The gallery goes on without {service.title}; it is tried again.")
+        return False
 
     def _refuse_photos_without_database(self, services: list[Service]) -> None:
         empty = [each for each in services if isinstance(each, Postgres) and each.is_empty()]

@@ -37,9 +37,11 @@ class Terminal:
 
     @contextmanager
     def step(
-        self, doing: str, done: str, *, spinner: bool = True
+        self, doing: str, done: str | Callable[[], str], *, spinner: bool = True
     ) -> Iterator[Callable[[str], None]]:
         """Show that `doing` goes on, and, unless it fails, `done` with the time it took.
+
+        `done` may be a function where the step decides what was done; of "" nothing is shown.
 
         Yields a function that shows a detail beside the spinner. A step that writes to the terminal
         itself goes without one.
@@ -51,7 +53,11 @@ class Terminal:
         else:
             self.say(f"{doing} ...")
             yield lambda detail: None
-        self.say(f"{self._done} {done} ({time.monotonic() - started:.1f} s)", style="green")
+        if not isinstance(done, str):
+            done = done()
+        if done:
+            took_s = time.monotonic() - started
+            self.say(f"{self._done} {done} ({took_s:.1f} s)", style="green")
 
     def facts(self, facts: dict[str, str]) -> None:
         """Names and values, one a line, the values below one another."""

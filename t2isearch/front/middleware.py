@@ -78,9 +78,9 @@ def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     """Why a request is not taken in, as a page or as a problem."""
     match refusal:
         case Refusal.TOO_LARGE:
-            sentence = _("What was sent is larger than what is taken in here.")
+            sentence = _("The request is larger than this site accepts.")
         case Refusal.TOO_SLOW:
-            sentence = _("What was sent did not arrive in time. Please try again.")
+            sentence = _("The request did not arrive in time. Please try again.")
         case Refusal.NO_ROOM:
             return outages.answer(outages.no_room(), request)
     if request.path.startswith("/api/"):

@@ -85,7 +85,7 @@ def test_a_confirmed_address_stays_until_the_new_one_is_confirmed(
 
     message, told = mailoutbox
     assert told.to == ["ada@example.com"]
-    assert "is to be changed from ada@example.com to new@example.com" in str(told.body)
+    assert "from ada@example.com to new@example.com was requested" in str(told.body)
     link = re.search(r"https?://testserver(/\S+)", str(message.body))
     assert link is not None
     assert "new@example.com" in signed_in.get(link[1]).content.decode()

@@ -82,7 +82,7 @@ def test_a_lost_original_is_told_to_its_owner_and_the_photo_is_shown(
     assert photo.error == ""  # without --repair it only looks
     assert verify("--repair", *options)[0] == 1
     photo.refresh_from_db()
-    assert photo.problem == "The stored original is gone. Upload the photo again to mend it."
+    assert photo.problem == "The stored original is gone. Upload the photo again to restore it."
     client.force_login(ann)
     assert "Upload the photo again" in client.get(photo.get_absolute_url()).content.decode()
     assert client.get(f"/photos/{photo.pk}/preview/").status_code == 200
@@ -96,7 +96,7 @@ def test_a_damaged_original_is_found_by_its_hash(ann: User, media: Path) -> None
     assert code == 1
     assert "damaged originals: 1" in said
     photo.refresh_from_db()
-    assert photo.problem == "The stored original is damaged. Upload the photo again to mend it."
+    assert photo.problem == "The stored original is damaged. Upload the photo again to repair it."
     # What was made from it before is not made again from what is left of it.
     (media / str(photo.preview.name)).unlink()
     verify("--repair")

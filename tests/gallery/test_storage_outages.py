@@ -78,7 +78,7 @@ def in_words(response: Any) -> None:
         sentence = body["detail"]
     else:
         sentence = response.content.decode()
-    full, away = "There is no room left on this site", "stored or read right now"
+    full, away = "The storage of this site is full", "stored or read right now"
     assert (full if response.status_code == 507 else away) in sentence.replace("&#x27;", "'")
 
 

@@ -60,7 +60,7 @@ def test_on_the_page(client: Client, ann: User, photos: list[Photo]) -> None:
     assert "2 photos failed" in page
     assert client.get("/photos/states/").json()["failed"] == 2
     answer = client.post("/photos/retry/", follow=True)
-    assert "2 photos are tried again." in answer.content.decode()
+    assert "2 photos are being processed again." in answer.content.decode()
     assert failed() == {photo.pk for photo in (photos[2], photos[3], photos[5], photos[6])}
     assert client.get("/photos/states/").json()["failed"] == 0
     # A person waits for them now.
