@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from smtplib import SMTPException
-from typing import Any
+from typing import Any, ClassVar
 
 from allauth.account import app_settings as account_settings
 from allauth.account.adapter import DefaultAccountAdapter
@@ -14,6 +14,7 @@ from allauth.core import context
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
 from accounts.backends import account_key
 from accounts.guesses import Guess, count_guess
@@ -23,6 +24,12 @@ logger = logging.getLogger(__name__)
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    # In the words of this site, and with what to do.
+    error_messages: ClassVar[dict[str, Any]] = DefaultAccountAdapter.error_messages | {
+        "too_many_login_attempts": _(
+            "That was tried too often. Wait a few minutes, then try again."
+        ),
+    }
     _guess: Guess | None = None
 
     def validate_unique_email(self, email: str) -> str:

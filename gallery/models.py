@@ -173,6 +173,11 @@ class Photo(InTurns):
         return self.State.FAILED if self.problem else self.State(self.state)
 
     @property
+    def can_be_retried(self) -> bool:
+        """Whether trying again may help: what a lost original needs is the file."""
+        return self.state == self.State.FAILED or bool(getattr(self, "search_problem", ""))
+
+    @property
     def is_displayable(self) -> bool:
         return bool(self.thumbnail)
 

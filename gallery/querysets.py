@@ -119,10 +119,14 @@ class PhotoQuerySet(models.QuerySet["Photo"]):
         return processing + _count_waiting(self.filter(state=states.READY))
 
     def count_failed(self) -> int:
-        """How many have a problem, whether in being rendered or in being made searchable."""
+        """How many have a problem: in being rendered or made searchable, or a lost original."""
         states = self.model.State
-        failed = self.filter(state=states.FAILED).count()
-        return failed + _count_failed(self.filter(state=states.READY))
+        failed = self.exclude(state=states.PROCESSING).exclude(error="").count()
+        return failed + _count_failed(self.filter(state=states.READY, error=""))
+
+    def with_lost_original(self) -> Self:
+        """Those that are shown, and whose original is lost or damaged: they wait for the file."""
+        return self.filter(state=self.model.State.READY).exclude(error="")
 
     def update_in_turn(self, **changes: Any) -> int:
         """As `update`. The rows are locked in the order of their keys, as everywhere, so that two

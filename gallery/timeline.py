@@ -39,6 +39,7 @@ class Item(TypedDict):
     alt: str
     name: str
     error: str
+    retryable: bool
     shown: bool
     placeholder: str
 
@@ -94,6 +95,7 @@ def item(photo: Photo) -> Item:
         "alt": photo.alt_text,
         "name": photo.filename,
         "error": photo.problem,
+        "retryable": photo.can_be_retried,
         "shown": photo.is_displayable,
         "placeholder": photo.placeholder,
     }
@@ -101,7 +103,10 @@ def item(photo: Photo) -> Item:
 
 def for_visitors(shown: list[Item]) -> list[Item]:
     """Without what is the owner's own affair: favourites, and how far the search is."""
-    return [{**each, "favourite": False, "searchable": True, "error": ""} for each in shown]
+    return [
+        {**each, "favourite": False, "searchable": True, "error": "", "retryable": False}
+        for each in shown
+    ]
 
 
 def page_data(photos: PhotoQuerySet) -> dict[str, Any]:

@@ -7,12 +7,14 @@ decoded, nothing is taken in by halves. The same request may work later, and is 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 from rest_framework import exceptions, status
@@ -48,7 +50,7 @@ def no_room() -> PartAway:
 
 def part_away(error: Exception) -> PartAway | None:
     """What is said about `error`; None where it is no outage."""
-    if isinstance(error, RedisError):
+    if isinstance(error, RedisError) or _is_lost_database(error):
         sentence = _("A part of this site does not answer. Try again in a moment.")
         return PartAway(sentence, wait=CACHE_RETRY_AFTER_S)
     if isinstance(error, NotDecodedNow):
@@ -62,12 +64,22 @@ def part_away(error: Exception) -> PartAway | None:
     return PartAway(sentence, wait=RETRY_AFTER_S)
 
 
+def _is_lost_database(error: Exception) -> bool:
+    """Whether PostgreSQL can't be reached, or is just starting or stopping."""
+    if not isinstance(error, InterfaceError | OperationalError):
+        return False
+    state = getattr(error.__cause__, "sqlstate", None)  # none without a connection
+    return state is None or state.startswith(("08", "57P"))
+
+
 def answer(away: PartAway, request: HttpRequest) -> HttpResponse:
     """What is said, as a page or as a problem."""
     if request.path.startswith("/api/"):
         return problems.problem_response(away, request)
     context = {"code": away.status_code, "explanation": away.detail}
-    response = render(request, "503.html", context, status=away.status_code)
+    # Without the request: who somebody is may be what can't be asked.
+    content = render_to_string("503.html", context)
+    response = HttpResponse(content, status=away.status_code)
     response["Retry-After"] = str(away.wait)
     return response
 
@@ -93,3 +105,11 @@ class OutageMiddleware:
             return None
         logger.error("%s can't be answered now: %r", request.path, error)
         return answer(away, request)
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    """Django's `handler500`: also what a middleware could not do may be an outage."""
+    error = sys.exc_info()[1]
+    if isinstance(error, Exception) and (away := part_away(error)) is not None:
+        return answer(away, request)
+    return problems.server_error(request)

@@ -1,10 +1,11 @@
-"""What goes on while the Redis of `CACHE_URL` is away, and what does not."""
+"""What goes on while the Redis of `CACHE_URL` or PostgreSQL is away, and what does not."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.db import OperationalError, connection
 from django.test import Client
 from pytest_django import Settings
 
@@ -59,3 +60,21 @@ def test_passwords_can_not_be_tried_uncounted(client: Client, ann: User) -> None
     )
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert answer["Retry-After"] == "15"
+
+
+@pytest.mark.parametrize("path", ["/", "/accounts/login/", "/api/v1/photos/", "/search/?q=cat"])
+def test_without_the_database_it_says_so(client: Client, ann: User, path: str) -> None:
+    """Whoever meets it first, a view or what stands before it."""
+
+    def away(*_: object) -> None:
+        raise OperationalError("the connection is lost")
+
+    client.force_login(ann)
+    client.raise_request_exception = False
+    with connection.execute_wrapper(away):
+        answer = client.get(path)
+    assert (answer.status_code, answer["Retry-After"]) == (503, "15")
+    if path.startswith("/api/"):
+        assert answer.json()["code"] == "unavailable"
+    else:
+        assert "Back in a moment" in answer.content.decode()

@@ -20,9 +20,6 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(32 * 1024 * 1024),
 }
 START_TIMEOUT_S = 60.0
-# How many times its CPU time a picture may take by the clock: on a loaded machine it gets a share.
-CLOCK_FACTOR = 4
-LEAST_CLOCK_S = 10.0
 # What a decoder gathers over time, in its own memory or in that of its libraries, ends with it.
 MOST_PICTURES = 1000
 MOST_RESIDENT_BYTES = 400 * 1024 * 1024
@@ -30,15 +27,14 @@ MOST_RESIDENT_BYTES = 400 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a decoder may take: `memory_bytes` for its life, `timeout_s` of CPU time a picture."""
+    """What a decoder may take: `memory_bytes` for its life, `timeout_s` of CPU time a picture.
+
+    `patience_s` is how long a picture is waited for by the clock.
+    """
 
     timeout_s: float
     memory_bytes: int
-
-    @property
-    def patience_s(self) -> float:
-        """How long a picture is waited for by the clock."""
-        return max(LEAST_CLOCK_S, CLOCK_FACTOR * self.timeout_s)
+    patience_s: float
 
 
 class OutOfTime(Exception):

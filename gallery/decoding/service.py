@@ -73,7 +73,9 @@ def _decode(file: IO[bytes], request: protocol.Header, read: Read[Answer]) -> An
 
 def _ask(descriptor: int, request: protocol.Header, read: Read[Answer]) -> Answer:
     """Raises DecoderEnded when the decoder was ended from outside, else as `probe` does."""
-    limits = Limits(settings.DECODE_TIMEOUT_S, settings.DECODE_MEMORY_BYTES)
+    limits = Limits(
+        settings.DECODE_TIMEOUT_S, settings.DECODE_MEMORY_BYTES, settings.DECODE_PATIENCE_S
+    )
     try:
         with pool().decoder(limits, patience_s=PATIENCE * limits.timeout_s) as decoder:
             header, parts = decoder.ask(request, descriptor)

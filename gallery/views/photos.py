@@ -111,6 +111,7 @@ def states(request: HttpRequest) -> JsonResponse:
                     "status": watched.status,
                     "searchable": watched.searchable,
                     "error": watched.problem,
+                    "retryable": watched.can_be_retried,
                 }
                 for watched in queryset.filter(pk__in=ids)
             ],
@@ -148,16 +149,23 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
 @login_required
 def retry_all(request: HttpRequest) -> HttpResponse:
     """Try again what failed for any of the person's photos."""
-    retried = retry_failed(owner=signed_in(request))
-    messages.success(
-        request,
-        ngettext(
+    owner = signed_in(request)
+    retried = retry_failed(owner=owner)
+    lost = Photo.objects.owned_by(owner).with_lost_original().count()
+    if retried or not lost:
+        sentence = ngettext(
             "%(n)s photo is being processed again.",
             "%(n)s photos are being processed again.",
             retried,
         )
-        % {"n": retried},
-    )
+        messages.success(request, sentence % {"n": retried})
+    if lost:
+        sentence = ngettext(
+            "The stored original of %(n)s photo is lost or damaged. Upload the photo again.",
+            "The stored originals of %(n)s photos are lost or damaged. Upload the photos again.",
+            lost,
+        )
+        messages.warning(request, sentence % {"n": lost})
     return redirect("gallery:photos")
 
 

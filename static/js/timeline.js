@@ -273,6 +273,7 @@ function fill(tile, item) {
   if (item.status === "failed" && parts.problem) {
     const problem = parts.problem.cloneNode(true);
     problem.querySelector("p").textContent = problem.querySelector("p").title = item.error;
+    problem.querySelector("[data-retry]").hidden = !item.retryable;
     tile.append(problem);
   }
   mark(tile, item.id);
@@ -415,7 +416,8 @@ document.addEventListener("photo:state", ({ detail: photo }) => {
   const item = items[position];
   if (photo.status === "gone" || (photo.status === "ready" && item.status !== "ready")) refreshSoon();
   else if (photo.status !== item.status || photo.searchable !== item.searchable) {
-    Object.assign(item, { status: photo.status, searchable: photo.searchable, error: photo.error });
+    const { status, searchable, error, retryable } = photo;
+    Object.assign(item, { status, searchable, error, retryable });
     const tile = shownTiles.get(position);
     if (tile) {
       fill(tile, item);

@@ -218,6 +218,10 @@ function answer(item, { status, body, retryAfter }) {
     item.photo = body.id;
     if (body.duplicate) {
       move(item, "duplicate", text.noteDuplicate);
+      // It may be back from the trash, or whole again.
+      for (const event of ["photo:added", "photo:watch"]) {
+        document.dispatchEvent(new CustomEvent(event, { detail: { id: body.id } }));
+      }
     } else {
       move(item, "processing", text.noteProcessing);
       document.dispatchEvent(new CustomEvent("photo:added", { detail: { id: body.id } }));

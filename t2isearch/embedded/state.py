@@ -111,7 +111,8 @@ class Layout:
         refuses to run as root: started by root, it runs as a user of its own, below this root.
         """
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self.media.mkdir(mode=0o700, exist_ok=True)
+        for directory in (self.media, self.mail):
+            directory.mkdir(mode=0o700, exist_ok=True)
         # What they hold is made anew at each start.
         for directory in (self.run, self.logs, self.broker):
             make_directory(directory)

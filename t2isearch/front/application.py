@@ -103,6 +103,7 @@ class Front:
         }
         self._bodies = Turns(MOST_BODIES, most_each=MOST_BODIES_EACH)
         self._asked = Turns(PAGE_THREADS, most_each=MOST_PAGES_EACH)
+        self._addresses = Turns(PAGE_THREADS, most_each=PAGE_THREADS - 1)
         self._working = Turns(UPLOAD_THREADS, most_each=MOST_UPLOADS_EACH)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -168,7 +169,12 @@ class Front:
 
     async def _page(self, head: Head, body: IO[bytes] | None = None) -> Answer:
         names = ("REMOTE_ADDR", "HTTP_X_FORWARDED_FOR", "HTTP_AUTHORIZATION", "HTTP_COOKIE")
-        async with self._asked.of(tuple(head.header(name) for name in names)):
+        # What a client says about itself is not checked yet: whatever it is, one address leaves a
+        # thread to the others.
+        async with (
+            self._addresses.of(head.header("REMOTE_ADDR")),
+            self._asked.of(tuple(head.header(name) for name in names)),
+        ):
             if head.is_gone():
                 raise BodyLost
             return await self._run(self._pages, head, body)

@@ -187,6 +187,12 @@ TRASH_DAYS = ENVIRONMENT.trash_days
 # How long a worker may hold a piece of work before others may take it, how often it is tried, and
 # the first pause between two tries (doubled each time, with jitter).
 WORK_LEASE = timedelta(seconds=ENVIRONMENT.work_lease_s)
+# How long a picture is waited for by the clock: longer than it may take of a core, as on a loaded
+# machine it gets a share, and within the lease, so that its worker can give it back.
+DECODE_PATIENCE_S = max(
+    1.2 * DECODE_TIMEOUT_S,
+    min(max(10.0, 4 * DECODE_TIMEOUT_S), 0.75 * ENVIRONMENT.work_lease_s),
+)
 WORK_MAX_ATTEMPTS = 4
 WORK_BACKOFF = timedelta(seconds=4)
 

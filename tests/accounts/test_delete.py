@@ -77,7 +77,7 @@ def test_guessing_the_password_is_stopped(client: Client, ada: User) -> None:
     response = client.post(reverse("accounts:delete"), {"password": PASSWORD})
 
     assert response.context["form"].errors == {
-        "password": ["Too many failed login attempts. Try again later."]
+        "password": ["That was tried too often. Wait a few minutes, then try again."]
     }
     assert User.objects.filter(pk=ada.pk).exists()
 

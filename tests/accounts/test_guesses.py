@@ -19,7 +19,7 @@ from t2isearch.cache import derived
 from tests.accounts.conftest import PASSWORD
 from tests.accounts.test_sign_in import is_signed_in
 
-TOO_MANY = "Too many failed login attempts."
+TOO_MANY = "That was tried too often."
 OTHER = {"REMOTE_ADDR": "192.0.2.7"}
 
 

@@ -70,7 +70,7 @@ def test_guessing_is_stopped_even_for_the_right_password(client: Client, ada: Us
     response = sign_in(client, "ada")
 
     assert response.context["form"].non_field_errors() == [
-        "Too many failed login attempts. Try again later."
+        "That was tried too often. Wait a few minutes, then try again."
     ]
     assert not is_signed_in(client)
 

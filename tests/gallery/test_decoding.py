@@ -147,10 +147,10 @@ def test_the_search_box_refuses_with_the_same_sentence(client: Client, settings:
 
 
 @pytest.fixture
-def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(settings: Settings) -> None:
     """Decoders that do not answer are given up soon, by the clock."""
     settings.DECODE_TIMEOUT_S = 0.5
-    monkeypatch.setattr(process, "LEAST_CLOCK_S", 3.0)
+    settings.DECODE_PATIENCE_S = 3.0
 
 
 @pytest.mark.usefixtures("impatient")
@@ -302,7 +302,7 @@ def test_threads_take_turns_and_each_gets_its_own_answer() -> None:
 
 
 def test_a_turn_is_waited_for_no_longer_than_said() -> None:
-    limits, small = Limits(30.0, 2048 * MEGABYTE), DecoderPool(1)
+    limits, small = Limits(30.0, 2048 * MEGABYTE, 120.0), DecoderPool(1)
     try:
         with (
             small.decoder(limits, patience_s=1),
@@ -454,7 +454,7 @@ def wait_until_gone(*pids: int) -> None:
 
 def test_a_decoder_that_nobody_waits_for_ends_by_itself() -> None:
     """As after its parent was killed: the timer ends it in the middle of a picture."""
-    decoder = DecoderProcess(Limits(60.0, 2048 * MEGABYTE))
+    decoder = DecoderProcess(Limits(60.0, 2048 * MEGABYTE, 240.0))
     try:
         with readable_descriptor(io.BytesIO(bomb())) as descriptor:
             request: protocol.Header = {
@@ -614,7 +614,7 @@ def test_a_decoder_that_lies_is_ended_and_its_picture_refused() -> None:
 
 
 def test_a_fault_of_ours_is_not_the_pictures() -> None:
-    decoder = DecoderProcess(Limits(60.0, 2048 * MEGABYTE))
+    decoder = DecoderProcess(Limits(60.0, 2048 * MEGABYTE, 240.0))
     try:
         with readable_descriptor(file_of()) as descriptor:
             header, parts = decoder.ask({"wanted": "poetry"}, descriptor)

@@ -84,7 +84,13 @@ def test_a_lost_original_is_told_to_its_owner_and_the_photo_is_shown(
     photo.refresh_from_db()
     assert photo.problem == "The stored original is gone. Upload the photo again to restore it."
     client.force_login(ann)
-    assert "Upload the photo again" in client.get(photo.get_absolute_url()).content.decode()
+    page = client.get(photo.get_absolute_url()).content.decode()
+    assert "Upload the photo again" in page
+    assert 'data-testid="retry"' not in page  # nothing but the file helps
+    assert client.get("/").context["failed"] == 1
+    assert not client.get("/timeline/tiles/").json()["items"][0]["retryable"]
+    told = client.post("/photos/retry/", follow=True).content.decode()
+    assert "The stored original of 1 photo is lost or damaged. Upload the photo again." in told
     assert client.get(f"/photos/{photo.pk}/preview/").status_code == 200
 
 

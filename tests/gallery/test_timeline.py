@@ -117,7 +117,7 @@ def test_tiles_and_keys(client: Client, ann: User, ben: User) -> None:
     assert (everything["start"], everything["total"]) == (0, 5)
     assert everything["items"][0] | {"id": 0, "alt": "", "name": ""} == {
         "id": 0, "status": "processing", "searchable": False, "favourite": False, "alt": "",
-        "name": "", "error": "", "shown": False, "placeholder": "",
+        "name": "", "error": "", "retryable": False, "shown": False, "placeholder": "",
     }  # fmt: skip
     part = client.get("/timeline/tiles/?start=1&count=2").json()
     assert [item["id"] for item in part["items"]] == own[1:3]
