@@ -114,6 +114,8 @@ def enqueue(
     if indexes is None:
         indexes = list(SearchIndex.objects.living())
     photos = Photo.objects.filter(pk__in=photo_ids).values_list("pk", "owner_id", "priority")
+    # Many rows are locked in one order everywhere, so that two never wait for each other.
+    indexes = sorted(indexes, key=lambda index: index.pk)
     sooner: set[tuple[int, int]] = set()
     if priority is not None and priority > Priority.PERSON:
         pending = PhotoIndexing.objects.filter(state=PhotoIndexing.State.PENDING)
@@ -130,7 +132,7 @@ def enqueue(
                 owner_id=owner_id,
                 priority=own if priority is None else priority,
             )
-            for photo_id, owner_id, own in photos
+            for photo_id, owner_id, own in photos.order_by("pk")
             for index in indexes
             if (photo_id, index.pk) not in sooner
         ],
@@ -367,6 +369,7 @@ def _record(
         alive = dict(
             PhotoIndexing.objects.select_for_update()
             .filter(pk__in=[rows[photo_id].pk for photo_id in embeddings])
+            .order_by("photo_id")
             .values_list("photo_id", "due_at")
         )
         # A lease that is no longer ours: the photo changed and was enqueued anew meanwhile, or

@@ -32,6 +32,7 @@ Row = TypeVar("Row", bound="Leased")
 
 # How often a claim looks for what was tried before: it comes last, but not never.
 RETRY_EVERY = 10
+MOST_REMEMBERED = 10_000
 
 
 class Leased(StaysDeleted):
@@ -135,6 +136,8 @@ class Outages:
 
     def put_off(self, row: Leased) -> None:
         """Give `row` back for a while."""
+        if len(self._times) > MOST_REMEMBERED:  # of many nobody asks again: deleted, done elsewhere
+            self._times.clear()
         self._times[row.pk] = self._times.get(row.pk, 0) + 1
         give_back([row], after=backoff(self._times[row.pk]))
 
