@@ -23,7 +23,7 @@ def no_redis(settings: Settings) -> Iterator[None]:
     before = settings.CACHES
     options = {"LOCATION": NOWHERE, "OPTIONS": {"socket_connect_timeout": 1}}
     settings.CACHES = {
-        "default": options | {"BACKEND": "django.core.cache.backends.redis.RedisCache"},
+        "default": options | {"BACKEND": "t2isearch.cache.PromptRedisCache"},
         "derived": options | {"BACKEND": "t2isearch.cache.ForgivingRedisCache"},
     }
     yield

@@ -105,7 +105,7 @@ _cache: dict[str, Any] = {
 }
 if ENVIRONMENT.cache_url:
     _cache = {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "t2isearch.cache.PromptRedisCache",
         "LOCATION": ENVIRONMENT.cache_url,
         "KEY_PREFIX": "t2isearch",
         # A person waits.
