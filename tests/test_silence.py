@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -23,7 +28,9 @@ from gallery.tasks import sweep
 from t2isearch import dispatch, silence
 from t2isearch.cache import derived
 from t2isearch.dispatch import wake
+from t2isearch.embedded.state import BASE_DIR
 from t2isearch.silence import Silence, Silent
+from tests.attacks import until
 
 TIMEOUT_S = 0.6
 
@@ -149,3 +156,33 @@ def test_values_that_are_none_of_ours_count_as_none(redis_url: str, other_caches
             assert derived.get("key") is None
             assert Client().post("/accounts/login/", sign_in).status_code == 200
         server.delete(*server.keys("silence:*"))
+
+
+@pytest.mark.redis
+def test_a_worker_waits_for_a_broker_that_refuses(redis_url: str, tmp_path: Path) -> None:
+    """As one does that is out of memory or read-only; here a key is no queue."""
+    queue = f"refused-{secrets.token_hex(4)}"
+    log = tmp_path / "worker.log"
+    with redis.Redis.from_url(redis_url) as server, log.open("wb") as output:
+        server.set(queue, "no queue")
+        worker = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "celery", "-A", "t2isearch", "worker", "-P", "solo"),
+                *("-Q", queue, "--loglevel", "INFO", "--without-gossip", "--without-mingle"),
+            ],
+            env=os.environ | {"VAR_DIR": str(tmp_path), "CELERY_BROKER_URL": redis_url},
+            cwd=BASE_DIR,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            until(lambda: "ResponseError" in log.read_text(), within_s=60, what="it is refused")
+            time.sleep(2)
+            assert worker.poll() is None, log.read_text()
+            server.delete(queue)
+            server.lpush(queue, "no message")
+            until(lambda: not server.exists(queue), within_s=30, what="it takes messages again")
+        finally:
+            worker.terminate()
+            worker.wait(30)
+            server.delete(queue, f"_kombu.binding.{queue}")
