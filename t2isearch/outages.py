@@ -7,12 +7,15 @@ decoded, nothing is taken in by halves. The same request may work later, and is 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 from rest_framework import exceptions, status
@@ -24,7 +27,11 @@ from t2isearch import problems
 
 logger = logging.getLogger(__name__)
 
-CACHE_RETRY_AFTER_S = 15
+# Of what PostgreSQL says: no connection, no resources, about to end or not there yet. It says
+# nothing at all where it is gone.
+_AWAY = ("08", "53", "57P")
+
+SERVICE_RETRY_AFTER_S = 15
 RETRY_AFTER_S = 60
 
 
@@ -43,9 +50,9 @@ class PartAway(exceptions.APIException):
 
 def part_away(error: Exception) -> PartAway | None:
     """What is said about `error`; None where it is no outage."""
-    if isinstance(error, RedisError):
+    if isinstance(error, RedisError) or is_database_away(error):
         sentence = _("A part of this site does not answer. Try again in a moment.")
-        return PartAway(sentence, wait=CACHE_RETRY_AFTER_S)
+        return PartAway(sentence, wait=SERVICE_RETRY_AFTER_S)
     if isinstance(error, NotDecodedNow):
         sentence = _("Pictures can't be taken in right now. Please try again in a minute.")
         return PartAway(sentence, wait=RETRY_AFTER_S)
@@ -56,6 +63,14 @@ def part_away(error: Exception) -> PartAway | None:
         return PartAway(sentence, wait=RETRY_AFTER_S, is_full=True)
     sentence = _("Files can't be stored or read right now. Please try again in a minute.")
     return PartAway(sentence, wait=RETRY_AFTER_S)
+
+
+def is_database_away(error: BaseException) -> bool:
+    """Whether PostgreSQL takes no statements, whatever they are."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state is None or state.startswith(_AWAY)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -75,12 +90,30 @@ class OutageMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        if (away := part_away(error)) is None:
+        away = part_away(error)
+        # Without the database there is no page that knows who somebody is: see `server_error`.
+        if away is None or is_database_away(error):
             return None
         logger.error("%s can't be answered now: %r", request.path, error)
         if request.path.startswith("/api/"):
             return problems.problem_response(away, request)
-        context = {"code": away.status_code, "explanation": away.detail}
-        response = render(request, "503.html", context, status=away.status_code)
+        response = render(request, "503.html", _said(away), status=away.status_code)
         response["Retry-After"] = str(away.wait)
         return response
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    """The answer to what no view and no middleware caught, from wherever it came."""
+    error = sys.exception()
+    away = part_away(error) if isinstance(error, Exception) else None
+    if away is None:
+        return problems.server_error(request)
+    if request.path.startswith("/api/"):
+        return problems.problem_response(away, request)
+    page = HttpResponse(render_to_string("503.html", _said(away)), status=away.status_code)
+    page["Retry-After"] = str(away.wait)
+    return page
+
+
+def _said(away: PartAway) -> dict[str, object]:
+    return {"code": away.status_code, "explanation": away.detail}

@@ -26,4 +26,4 @@ urlpatterns = [
 
 handler400 = "t2isearch.problems.bad_request"
 handler404 = "t2isearch.problems.not_found"
-handler500 = "t2isearch.problems.server_error"
+handler500 = "t2isearch.outages.server_error"
