@@ -220,7 +220,7 @@ def test_downloads_have_their_name(ann: Visitor, photo: dict[str, Any]) -> None:
 
 
 def test_too_large_a_body_is_refused_with_a_page(ann: Visitor) -> None:
-    huge = b"0" * (MAX_UPLOAD_MB + 2) * 1024 * 1024
+    huge = b"0" * ((MAX_UPLOAD_MB + 2) * 1024 * 1024 + 1)
     answer = ann.upload(huge)
     assert (answer.status, answer.headers["Content-Type"]) == (413, "application/problem+json")
     assert json.loads(answer.body)["code"] == "too_large"
