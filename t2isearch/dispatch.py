@@ -10,7 +10,11 @@ from typing import Any
 from celery import Task
 from django.db import transaction
 
+from t2isearch.silence import Silence
+
 logger = logging.getLogger(__name__)
+
+_broker = Silence(pause_s=15.0)
 
 
 def wake(task: Task[Any, Any], *, after: timedelta | None = None) -> None:
@@ -33,6 +37,7 @@ class _Message:
 
     def __call__(self) -> None:
         try:
-            self.task.apply_async(countdown=self.countdown_s, retry=False)
+            with _broker.asking():
+                self.task.apply_async(countdown=self.countdown_s, retry=False)
         except Exception as error:  # of the transport, of its files, of its configuration
             logger.warning("%s could not be sent, the next sweep will: %r", self.task.name, error)

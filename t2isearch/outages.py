@@ -26,7 +26,11 @@ from t2isearch import problems
 
 logger = logging.getLogger(__name__)
 
-CACHE_RETRY_AFTER_S = 15
+# Of what PostgreSQL says: no connection, no resources, about to end or not there yet. It says
+# nothing at all where it is gone.
+_AWAY = ("08", "53", "57P")
+
+SERVICE_RETRY_AFTER_S = 15
 RETRY_AFTER_S = 60
 
 
@@ -50,9 +54,9 @@ def no_room() -> PartAway:
 
 def part_away(error: Exception) -> PartAway | None:
     """What is said about `error`; None where it is no outage."""
-    if isinstance(error, RedisError) or _is_lost_database(error):
+    if isinstance(error, RedisError) or is_database_away(error):
         sentence = _("A part of this site does not answer. Try again in a moment.")
-        return PartAway(sentence, wait=CACHE_RETRY_AFTER_S)
+        return PartAway(sentence, wait=SERVICE_RETRY_AFTER_S)
     if isinstance(error, NotDecodedNow):
         sentence = _("Pictures can't be taken in right now. Please try again in a minute.")
         return PartAway(sentence, wait=RETRY_AFTER_S)
@@ -64,22 +68,21 @@ def part_away(error: Exception) -> PartAway | None:
     return PartAway(sentence, wait=RETRY_AFTER_S)
 
 
-def _is_lost_database(error: Exception) -> bool:
-    """Whether PostgreSQL can't be reached, or is just starting or stopping."""
-    if not isinstance(error, InterfaceError | OperationalError):
+def is_database_away(error: BaseException) -> bool:
+    """Whether PostgreSQL takes no statements, whatever they are."""
+    if not isinstance(error, OperationalError | InterfaceError):
         return False
-    state = getattr(error.__cause__, "sqlstate", None)  # none without a connection
-    return state is None or state.startswith(("08", "57P"))
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state is None or state.startswith(_AWAY)
 
 
-def answer(away: PartAway, request: HttpRequest) -> HttpResponse:
-    """What is said, as a page or as a problem."""
+def answer(away: PartAway, request: HttpRequest, *, knows_person: bool = True) -> HttpResponse:
+    """What is said, as a page or as a problem. Who somebody is may be what can't be asked."""
     if request.path.startswith("/api/"):
         return problems.problem_response(away, request)
     context = {"code": away.status_code, "explanation": away.detail}
-    # Without the request: who somebody is may be what can't be asked.
-    content = render_to_string("503.html", context)
-    response = HttpResponse(content, status=away.status_code)
+    page = render_to_string("503.html", context, request if knows_person else None)
+    response = HttpResponse(page, status=away.status_code)
     response["Retry-After"] = str(away.wait)
     return response
 
@@ -101,15 +104,17 @@ class OutageMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        if (away := part_away(error)) is None:
+        away = part_away(error)
+        # Without the database there is no page that knows who somebody is: see `server_error`.
+        if away is None or is_database_away(error):
             return None
         logger.error("%s can't be answered now: %r", request.path, error)
         return answer(away, request)
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
-    """Django's `handler500`: also what a middleware could not do may be an outage."""
-    error = sys.exc_info()[1]
+    """The answer to what no view and no middleware caught, from wherever it came."""
+    error = sys.exception()
     if isinstance(error, Exception) and (away := part_away(error)) is not None:
-        return answer(away, request)
+        return answer(away, request, knows_person=False)
     return problems.server_error(request)

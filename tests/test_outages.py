@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from unittest.mock import patch
 
+import psycopg
 import pytest
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import Client
 from pytest_django import Settings
 
@@ -13,6 +16,7 @@ from accounts.models import User
 from gallery.models import Photo
 from search.models import SearchIndex
 from t2isearch.cache import derived
+from t2isearch.outages import is_database_away
 
 Add = Callable[[User, int], Photo]
 
@@ -24,7 +28,7 @@ def no_redis(settings: Settings) -> Iterator[None]:
     before = settings.CACHES
     options = {"LOCATION": NOWHERE, "OPTIONS": {"socket_connect_timeout": 1}}
     settings.CACHES = {
-        "default": options | {"BACKEND": "django.core.cache.backends.redis.RedisCache"},
+        "default": options | {"BACKEND": "t2isearch.cache.PromptRedisCache"},
         "derived": options | {"BACKEND": "t2isearch.cache.ForgivingRedisCache"},
     }
     yield
@@ -62,19 +66,44 @@ def test_passwords_can_not_be_tried_uncounted(client: Client, ann: User) -> None
     assert answer["Retry-After"] == "15"
 
 
-@pytest.mark.parametrize("path", ["/", "/accounts/login/", "/api/v1/photos/", "/search/?q=cat"])
-def test_without_the_database_it_says_so(client: Client, ann: User, path: str) -> None:
-    """Whoever meets it first, a view or what stands before it."""
-
-    def away(*_: object) -> None:
-        raise OperationalError("the connection is lost")
-
+def test_without_postgres_every_page_says_so(client: Client, ann: User) -> None:
     client.force_login(ann)
     client.raise_request_exception = False
-    with connection.execute_wrapper(away):
-        answer = client.get(path)
-    assert (answer.status_code, answer["Retry-After"]) == (503, "15")
-    if path.startswith("/api/"):
-        assert answer.json()["code"] == "unavailable"
-    else:
+    away = OperationalError("connection refused")
+    away.__cause__ = psycopg.OperationalError()
+    with patch.object(BaseDatabaseWrapper, "cursor", side_effect=away):
+        pages = [
+            client.get("/"),
+            client.get("/albums/"),
+            client.post("/accounts/login/", {"login": "ann", "password": "x"}),
+        ]
+        problems = [
+            client.get("/api/v1/photos/"),
+            client.get("/api/v1/search/", {"q": "a circle"}),
+            client.get("/api/v1/photos/", headers={"Authorization": "Token x"}),
+        ]
+        assert client.get("/healthz").status_code == 200
+    for answer in pages + problems:
+        assert (answer.status_code, answer["Retry-After"]) == (503, "15")
+    for answer in pages:
         assert "Back in a moment" in answer.content.decode()
+    for answer in problems:
+        assert answer.json()["code"] == "unavailable"
+
+
+def test_what_postgres_says_of_a_statement_is_no_outage() -> None:
+    def said(cause: Exception | None) -> OperationalError:
+        error = OperationalError()
+        error.__cause__ = cause
+        return error
+
+    for gone in (
+        psycopg.OperationalError(),
+        psycopg.errors.AdminShutdown(),
+        psycopg.errors.CannotConnectNow(),
+        psycopg.errors.TooManyConnections(),
+    ):
+        assert is_database_away(said(gone))
+    assert is_database_away(InterfaceError("the connection is closed"))
+    for of_a_statement in (psycopg.errors.DeadlockDetected(), psycopg.errors.LockNotAvailable()):
+        assert not is_database_away(said(of_a_statement))

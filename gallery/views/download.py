@@ -40,7 +40,7 @@ def account(request: HttpRequest) -> HttpResponseBase:
 def _zip(content: Iterator[bytes], name: str) -> HttpResponseBase:
     filename = UniqueNames().take(f"{name.replace('.', '_')}.zip")
     return StreamingHttpResponse(
-        content,
+        _begun(content),
         content_type="application/zip",
         headers={
             "Content-Disposition": content_disposition_header(True, filename) or "attachment",
@@ -49,3 +49,14 @@ def _zip(content: Iterator[bytes], name: str) -> HttpResponseBase:
             "X-Accel-Buffering": "no",
         },
     )
+
+
+def _begun(content: Iterator[bytes]) -> Iterator[bytes]:
+    """`content`, whose first part is made now: a storage that is away by then is told in words."""
+    first = next(content, b"")
+
+    def whole() -> Iterator[bytes]:
+        yield first
+        yield from content
+
+    return whole()

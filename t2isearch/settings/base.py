@@ -105,7 +105,7 @@ _cache: dict[str, Any] = {
 }
 if ENVIRONMENT.cache_url:
     _cache = {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "t2isearch.cache.PromptRedisCache",
         "LOCATION": ENVIRONMENT.cache_url,
         "KEY_PREFIX": "t2isearch",
         # A person waits.
@@ -361,6 +361,9 @@ else:
         "interval_start": 0,
     }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# A broker that refuses (out of memory, read-only, a key of another type) is waited for like one
+# that is away; else each refusal would end a worker, with the encoder it has loaded.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True

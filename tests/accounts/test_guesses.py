@@ -137,7 +137,7 @@ def test_of_many_guesses_at_once_no_more_get_through(
     User.objects.create_user("Ada", "ada@example.com", PASSWORD)
     if backend == "redis":
         url = request.getfixturevalue("redis_url")
-        redis = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": url}
+        redis = {"BACKEND": "t2isearch.cache.PromptRedisCache", "LOCATION": url}
         settings.CACHES = site.CACHES | {"default": redis | {"KEY_PREFIX": "guesses"}}
         cache.clear()
 

@@ -128,6 +128,10 @@ def test_django_can_send_it_itself(
     assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
     s3.client(bucket).delete_object(Bucket=s3.BUCKET, Key=photo.original.name)
     assert client.get(url).status_code == 404
+    # The whole bucket gone is another matter: nothing is said about the photo, nor a ZIP begun.
+    s3.empty(bucket)
+    for address in (url, f"/photos/{photo.pk}/thumbnail/", "/export/"):
+        assert client.get(address).status_code == 503
 
 
 def test_browsers_may_know_it_by_another_address(

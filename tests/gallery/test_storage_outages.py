@@ -137,6 +137,8 @@ def test_files_that_can_not_be_read_now(client: Client, ann: User) -> None:
     photo = ready(ann)
     with patch.object(FileSystemStorage, "_open", side_effect=OSError(errno.EIO, "I/O error")):
         in_words(client.get(f"/photos/{photo.pk}/thumbnail/"))
+        in_words(client.post("/photos/download/", {"ids": str(photo.pk)}))
+        in_words(client.get("/export/"))
 
 
 def test_what_is_an_outage() -> None:

@@ -220,7 +220,7 @@ def test_downloads_have_their_name(ann: Visitor, photo: dict[str, Any]) -> None:
 
 
 def test_too_large_a_body_is_refused_with_a_page(ann: Visitor) -> None:
-    huge = b"0" * (MAX_UPLOAD_MB + 2) * 1024 * 1024
+    huge = b"0" * ((MAX_UPLOAD_MB + 2) * 1024 * 1024 + 1)
     answer = ann.upload(huge)
     assert (answer.status, answer.headers["Content-Type"]) == (413, "application/problem+json")
     assert json.loads(answer.body)["code"] == "too_large"
@@ -307,10 +307,11 @@ def test_without_the_web_server_there_is_a_page(
         nginx_binary, tmp_path, web="127.0.0.1:9", data=behind.layout.root, variables={}
     ) as running:
         page = fetch(running.base_url)
-        assert page.status == 502
+        assert (page.status, page.headers["Retry-After"]) == (503, "5")
         assert "Back in a moment" in page.body.decode()
         problem = fetch(f"{running.base_url}/api/v1/photos/")
-        assert json.loads(problem.body)["code"] == "unavailable"
+        said = json.loads(problem.body)
+        assert (problem.status, said["status"], said["code"]) == (503, 503, "unavailable")
 
 
 def test_tls_ends_here(nginx_binary: str, behind: RunningSystem, tmp_path: Path) -> None:
