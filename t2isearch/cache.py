@@ -32,7 +32,7 @@ class PromptRedis(Redis):
         address = self.connection_pool.connection_kwargs
         try:
             with _silences[address.get("host"), address.get("port")].asking():
-                return super().execute_command(*args, **options)
+                return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except Silent as silent:
             raise RedisConnectionError("it did not answer a moment ago") from silent
 
