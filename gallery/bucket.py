@@ -57,9 +57,9 @@ class PhotoBucket(S3Storage):  # type: ignore[misc]
             signature_version="s3v4",
             s3={"addressing_style": addressing_style(self.bucket_name, endpoint_url)},
             # A person waits.
-            connect_timeout=5,
-            read_timeout=30,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            connect_timeout=3,
+            read_timeout=10,
+            retries={"mode": "standard", "total_max_attempts": 2},
         )
 
     def _get_write_parameters(self, name: str, content: object = None) -> dict[str, Any]:
