@@ -174,6 +174,8 @@ def test_the_keyboard_is_enough(newcomer: Newcomer, signed_in: Any) -> None:
     expect(page.get_by_role("link", name="Skip to content")).to_be_in_viewport()
     press(page, "Enter")
     press(page, "Tab")
+    assert page.evaluate(FOCUSED) == "retry-all"  # one of the photos has failed
+    press(page, "Tab")
     press(page, "Tab")
     assert page.evaluate(FOCUSED) == "tile-link"
     assert page.evaluate(SHOWS_FOCUS)
