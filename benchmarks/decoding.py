@@ -36,6 +36,7 @@ def main() -> None:
         TIME_ZONE="UTC",
         MAX_PIXELS=MOST_PIXELS,
         DECODE_TIMEOUT_S=30.0,
+        DECODE_PATIENCE_S=60.0,
         DECODE_MEMORY_BYTES=24 * MOST_PIXELS + 1024**3,
     )
     from gallery.decoding.pool import pool

@@ -389,7 +389,8 @@ PARENT = """
 import io, os, sys, time
 from django.conf import settings
 settings.configure(
-    USE_TZ=True, TIME_ZONE="UTC", MAX_PIXELS=10**8, DECODE_TIMEOUT_S=30.0, DECODE_MEMORY_BYTES=2**31
+    USE_TZ=True, TIME_ZONE="UTC", MAX_PIXELS=10**8, DECODE_TIMEOUT_S=30.0, DECODE_PATIENCE_S=60.0,
+    DECODE_MEMORY_BYTES=2**31,
 )
 from PIL import Image
 from gallery.decoding.pool import pool
