@@ -18,7 +18,7 @@ from django.apps import apps
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import ForeignKey, OneToOneField
 from django.urls import URLPattern, get_resolver
 from django.urls.resolvers import URLResolver
@@ -645,3 +645,11 @@ def _content(photo: Photo, variant: str) -> bytes:
     with getattr(photo, variant).open("rb") as file:
         content: bytes = file.read()
     return content
+
+
+def outermost() -> transaction.Atomic:
+    """A transaction for what a test takes back, within which code takes itself to be outside of
+    any: what it has to commit at once (`durable`) stays possible, as in tests of Django's own."""
+    block = transaction.atomic()
+    block._from_testcase = True
+    return block

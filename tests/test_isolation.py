@@ -34,6 +34,7 @@ from tests.isolation import (
     Row,
     World,
     build_world,
+    outermost,
     url_patterns,
 )
 
@@ -250,7 +251,7 @@ def test_who_it_is_for_gets_it(
 def undone() -> Iterator[None]:
     """Whatever happens inside is taken back."""
     try:
-        with transaction.atomic():
+        with outermost():
             yield
             transaction.set_rollback(True)
     finally:

@@ -28,10 +28,10 @@ from pytest_django import Settings
 from rest_framework.throttling import ScopedRateThrottle
 
 from accounts.models import Scope, User
-from accounts.tokens import create_password_token, create_token
+from accounts.tokens import create_token
 from gallery.models import Photo
 from search.models import SearchIndex
-from tests.isolation import OPERATIONS, PIECE, ROUTES, World, build_world, url_patterns
+from tests.isolation import OPERATIONS, PIECE, ROUTES, World, build_world, outermost, url_patterns
 
 METHODS = (
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND",
@@ -276,8 +276,7 @@ def actors(world: World, ben: User) -> dict[str, dict[str, str]]:
     for scope in Scope:
         secrets[scope.value] = create_token(owner=ann, name=scope.value, scopes=[scope]).secret
     found |= {name: {"Authorization": f"Bearer {each}"} for name, each in secrets.items()}
-    secret = create_password_token(owner=ann).secret
-    found["password's token"] = {"Authorization": f"Token {secret}"}
+    found["password's token"] = {"Authorization": f"Token {world.keys[0].decode()}"}
     visitor = Client()
     visitor.post("/s/{locked}/".format(**world.names), {"password": "open sesame"})
     cookie = visitor.cookies[site.SESSION_COOKIE_NAME].value
@@ -421,7 +420,7 @@ def failing(case: Case, world: World, actors: dict[str, dict[str, str]]) -> str:
 def undone() -> Iterator[None]:
     """Whatever happens inside is taken back."""
     try:
-        with transaction.atomic():
+        with outermost():
             yield
             transaction.set_rollback(True)
     finally:

@@ -164,7 +164,7 @@ def test_a_process_that_has_got_the_same_id_is_left_alone(layout: Layout) -> Non
 TALKATIVE = """
 import itertools, sys, time
 for number in itertools.count():
-    print(f"line {number:06}", flush=True)
+    sys.stdout.write(f"line {number:06}\\n")  # in one piece, as loggers write
     if number % 50 == 0:
         time.sleep(0.001)
 """
@@ -183,6 +183,8 @@ def test_a_log_is_kept_small_while_it_is_written(
             rotated += 1
             assert older.stat().st_size <= 100_000
         assert child.exit_code() is None
+    while not child.log.stat().st_size:
+        pass
     child.stop()
     # What was written last is there, in its order and without a hole.
     lines = child.log.read_bytes()

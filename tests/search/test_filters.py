@@ -8,7 +8,6 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from django.core.cache import cache
 from django.utils import timezone
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from search.indexing import kept_embedding, put_back, read_embedding
 from search.models import PhotoIndexing, SearchIndex
 from search.planning import Filter, FilterKind, Plan, TextTerm, parse
 from search.query import search_photos
+from t2isearch.cache import derived
 
 CAMERAS = ("", "Pixel 9", "Nikon Z6")
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -123,7 +123,7 @@ def make_gallery(index: SearchIndex, owner: User, *, count: int, seed: int) -> G
 
 @pytest.fixture
 def gallery(ann: User, ben: User, index: SearchIndex) -> Gallery:
-    cache.clear()
+    derived.clear()
     make_gallery(index, ben, count=60, seed=7)
     return make_gallery(index, ann, count=180, seed=3)
 

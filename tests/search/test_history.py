@@ -114,4 +114,4 @@ def test_suggestions_are_ones_own(ann: User, ben: User, client: Client) -> None:
         ("recent", "a sunny beach"),
     ]
     assert [each.query for each in suggestions(ann, "")] == ["a sunny beach"]
-    assert client.get("/search/suggestions/", {"q": 'a"\x00' * 300}).status_code == 200
+    assert client.get("/search/suggestions/", {"q": 'a"' * 300}).status_code == 200

@@ -7,7 +7,6 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -21,6 +20,7 @@ from search.models import PhotoIndexing, SearchIndex
 from search.planning import PhotoTerm, Plan, parse
 from search.query import NothingMeant, NotSearchableYet, Order, search_photos
 from search.snapshots import BadCursor
+from t2isearch.cache import derived
 
 Add = Callable[[User, int], Photo]
 
@@ -261,7 +261,7 @@ def test_going_on_neither_repeats_nor_skips_while_photos_come_and_go(
     Photo.objects.get(pk=whole[4]).delete()  # not yet
     new = [add(ann, number).pk for number in range(20, 23)]
     if cache_is_lost:
-        cache.clear()
+        derived.clear()
     rest = read_on(ann, text, limit=2, cursor=first.next_cursor, **options)
     assert [key for key in rest if key not in new] == [whole[3], *whole[5:]]
     assert len(rest) == len(set(rest))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from django.core.cache import cache
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -18,6 +17,7 @@ from search.heartbeat import PATIENCE
 from search.indexing import enqueue, index_due_photos
 from search.models import IndexRun, PendingDeletion, PhotoIndexing, SearchIndex, WorkerHeartbeat
 from search.runs import work_on_due_runs
+from t2isearch.cache import derived
 
 Add = Callable[[User, int], Photo]
 
@@ -63,7 +63,7 @@ def test_what_keeps_a_build_waiting_is_said(
 
     SearchIndex.objects.filter(pk=built.pk).update(revision=built.revision)
     PhotoIndexing.objects.filter(index=built).update(due_at=timezone.now())
-    cache.clear()
+    derived.clear()
     assert index_due_photos()
     assert next(each for each in status.generations() if each.is_building).obstacle == ""
 
@@ -72,7 +72,7 @@ def test_counts_are_remembered_for_a_moment(ann: User, add: Add, index: SearchIn
     assert status.generations()[0].progress.photos == 0
     add(ann, 1)
     assert status.generations()[0].progress.photos == 0
-    cache.clear()
+    derived.clear()
     assert status.generations()[0].progress.photos == 1
 
 
@@ -129,7 +129,7 @@ def test_what_waits_and_since_when(ann: User, add: Add, index: SearchIndex) -> N
         state="processing", attempts=1, created_at=long_ago, due_at=timezone.now()
     )
     deletion = PendingDeletion.objects.create(photo_id=10**9)
-    cache.clear()
+    derived.clear()
 
     found = status.work_waiting()
 

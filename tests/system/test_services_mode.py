@@ -177,7 +177,7 @@ def services(
             inside["CELERY_BROKER_URL"]: broker,
             inside["CACHE_URL"]: cache,
             inside["MILVUS_URI"]: os.environ["MILVUS_URI"],
-            "0.0.0.0:8000": f"127.0.0.1:{port}",
+            "--host 0.0.0.0 --port 8000": f"--host 127.0.0.1 --port {port}",
             "localhost:8000": f"localhost:{port}",
             "--schedule /tmp": f"--schedule {tmp_path}",
             "find /tmp": f"find {tmp_path}",

@@ -40,7 +40,7 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def chip_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "_openvino_capabilities", lambda: frozenset({"FP32", "INT8"}))
-    monkeypatch.setattr(runtimes, "_torch_has_bfloat16", lambda _device: False)
+    monkeypatch.setattr(runtimes, "torch_has_bfloat16", lambda _device: False)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_model_that_openvino_cannot_take_runs_in_torch() -> None:
 def test_on_a_gpu_torch_takes_half_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "has_gpu", lambda: True)
     for has_bfloat16, precision in ((True, "bfloat16"), (False, "float16")):
-        monkeypatch.setattr(runtimes, "_torch_has_bfloat16", lambda _device, has=has_bfloat16: has)
+        monkeypatch.setattr(runtimes, "torch_has_bfloat16", lambda _device, has=has_bfloat16: has)
         choice = choose_runtime("auto", "auto")
         assert (choice.name, choice.device, choice.precision) == ("torch", "cuda", precision)
     # Openly asked for, OpenVINO is taken: it computes on the CPU.
@@ -117,7 +117,7 @@ def test_on_a_gpu_texts_are_embedded_in_float32(
 ) -> None:
     """As fast as with half the bits, and exact."""
     monkeypatch.setattr(runtimes, "has_gpu", lambda: True)
-    monkeypatch.setattr(runtimes, "_torch_has_bfloat16", lambda _device: True)
+    monkeypatch.setattr(runtimes, "torch_has_bfloat16", lambda _device: True)
     info = describe(str(tiny_clip))
     report = describe_runtime(info)
     assert (report.image.runtime.precision, report.text.runtime.precision) == (
