@@ -651,5 +651,5 @@ def outermost() -> transaction.Atomic:
     """A transaction for what a test takes back, within which code takes itself to be outside of
     any: what it has to commit at once (`durable`) stays possible, as in tests of Django's own."""
     block = transaction.atomic()
-    block._from_testcase = True
+    block._from_testcase = True  # type: ignore[attr-defined]
     return block
