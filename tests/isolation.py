@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
@@ -17,6 +18,7 @@ from allauth.mfa.models import Authenticator
 from django.apps import apps
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
+from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection, transaction
 from django.db.models import ForeignKey, OneToOneField
@@ -647,9 +649,18 @@ def _content(photo: Photo, variant: str) -> bytes:
     return content
 
 
-def outermost() -> transaction.Atomic:
-    """A transaction for what a test takes back, within which code takes itself to be outside of
-    any: what it has to commit at once (`durable`) stays possible, as in tests of Django's own."""
+@contextmanager
+def undone() -> Iterator[None]:
+    """Whatever happens inside is taken back.
+
+    Code inside takes itself to be outside of any transaction: what it has to commit at once
+    (`durable`) stays possible, as in tests of Django's own.
+    """
     block = transaction.atomic()
     block._from_testcase = True  # type: ignore[attr-defined]
-    return block
+    try:
+        with block:
+            yield
+            transaction.set_rollback(True)
+    finally:
+        cache.clear()

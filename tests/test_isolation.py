@@ -7,15 +7,12 @@ fails here by its name.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.core.cache import cache
-from django.db import transaction
 from django.http.response import HttpResponseBase
 from django.test import Client
 from django.urls import resolve
@@ -34,7 +31,7 @@ from tests.isolation import (
     Row,
     World,
     build_world,
-    outermost,
+    undone,
     url_patterns,
 )
 
@@ -245,17 +242,6 @@ def test_who_it_is_for_gets_it(
                     # Facts about photos and people, never a picture or a key.
                     assert not any(piece in told for piece in world.pictures.values())
                     assert not any(key in told for key in world.keys)
-
-
-@contextmanager
-def undone() -> Iterator[None]:
-    """Whatever happens inside is taken back."""
-    try:
-        with outermost():
-            yield
-            transaction.set_rollback(True)
-    finally:
-        cache.clear()
 
 
 def test_the_rows_tell_a_leak(world: World, sessions: dict[str, str]) -> None:

@@ -11,7 +11,6 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,8 +19,6 @@ from urllib.parse import quote
 
 import pytest
 from django.conf import settings as site
-from django.core.cache import cache
-from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -31,7 +28,7 @@ from accounts.models import Scope, User
 from accounts.tokens import create_token
 from gallery.models import Photo
 from search.models import SearchIndex
-from tests.isolation import OPERATIONS, PIECE, ROUTES, World, build_world, outermost, url_patterns
+from tests.isolation import OPERATIONS, PIECE, ROUTES, World, build_world, undone, url_patterns
 
 METHODS = (
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND",
@@ -414,17 +411,6 @@ def failing(case: Case, world: World, actors: dict[str, dict[str, str]]) -> str:
         return ""
     error = response.exc_info[1] if getattr(response, "exc_info", None) else None
     return f"{response.status_code} {type(error).__name__}: {str(error)[:200]} for {case}"
-
-
-@contextmanager
-def undone() -> Iterator[None]:
-    """Whatever happens inside is taken back."""
-    try:
-        with outermost():
-            yield
-            transaction.set_rollback(True)
-    finally:
-        cache.clear()
 
 
 # What did make it fail, or was meant to: asked each time.
